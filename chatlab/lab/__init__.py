@@ -1,0 +1,1 @@
+"""What only the workshop needs: servers in the background, faults, drawings and checks."""
