@@ -1,0 +1,1 @@
+"""Where messages and users are kept: an interface, and its embedded and distributed forms."""
