@@ -1,19 +1,62 @@
 # chatlab: `make lab` opens the workshop, `make test` passes. `make help` lists the rest.
 
-PYTHON ?= python3
-VENV := .venv
+# The first of these that is 3.11 or newer; `make PYTHON=…` decides otherwise.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; \
+  done; echo python3)
+VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.stamp
+# Set up again exactly when what is to be installed has changed.
+STAMP := $(VENV)/.ready-$(shell cat pyproject.toml requirements.lock | cksum | cut -d ' ' -f 1)
+LAB_ARGS ?=
+LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help lock
+.PHONY: help .venv lab fresh test check notebooks lock environment clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[A-Za-z.][A-Za-z._-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[A-Za-z.][A-Za-z._-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-lock: ## write requirements.lock anew from pyproject.toml (LOCK_ARGS=--upgrade takes newer versions)
+lab: $(STAMP) ## open the workshop in JupyterLab, in your own copies under work/
+	@$(BIN)/python authoring/work.py lab $(LAB_ARGS)
+
+fresh: $(STAMP) ## start one notebook of work/ over: NB=03, or NB=exercises/03; yours is kept as 03….mine.ipynb
+	@$(BIN)/python authoring/work.py fresh $(NB)
+
+test: $(STAMP) ## check, the tests, and every notebook
+	@$(BIN)/python tests/run.py
+
+check: $(STAMP) ## style, types, and notebooks in step with their sources
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python authoring/build.py --check
+
+notebooks: $(STAMP) ## build and execute notebooks/, exercises/ and solutions/ from authoring/ (NB=01 for one lesson)
+	$(BIN)/python authoring/build.py $(NB)
+
+.venv: $(STAMP) ## everything that the other targets need, in .venv (they call it themselves)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "chatlab needs Python 3.11 or newer, and $(PYTHON) is" \
+	    "$$($(PYTHON) -V 2>&1 | head -n 1). Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) (about a minute, and only when something changed) ..."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
+	  echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -e .
+	@rm -f $(VENV)/.ready-* && touch $@
+
+lock: ## write requirements.lock from pyproject.toml (LOCK_ARGS=--upgrade takes newer versions)
 	$(PYTHON) -m venv .cache/lock
-	.cache/lock/bin/pip install --quiet uv
+	.cache/lock/bin/pip install --quiet --disable-pip-version-check uv
 	.cache/lock/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
 	  --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --quiet --output-file requirements.lock $(LOCK_ARGS)
+
+environment: ## install what environment.yml gives to conda and Binder into an empty environment, and use it
+	$(PYTHON) authoring/environment.py
+
+clean: ## remove .venv and every cache; never touches work/
+	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis dist build tests/js/node_modules
+	find . -name __pycache__ -type d -not -path './work/*' -prune -exec rm -rf {} +

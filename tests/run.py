@@ -1,0 +1,82 @@
+"""What `make test` runs: every part, even after one has failed, and at the end a line for each.
+
+It starts the parts and reports; what each part checks is written in the part.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+JS = ROOT / "tests" / "js"
+CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+NBVAL = [
+    "--nbval",
+    "--nbval-current-env",
+    "--nbval-sanitize-with=tests/nbval.cfg",
+    "--nbval-cell-timeout=60",
+    "--nbval-kernel-startup-timeout=120",
+]
+# A whole cell, with its kernel's start where it is the first, is one test there.
+NBVAL_PYTEST = ["-p", "tests.nbval_parts", "--timeout=200", "-o", "asyncio_mode=strict"]
+
+
+@dataclass
+class Part:
+    name: str
+    passed: bool
+    note: str
+
+
+def main() -> int:
+    python = [sys.executable, "-m"]
+    parts = [javascript()]
+    parts.append(run("check", ["make", "--no-print-directory", "check"]))
+    notebooks = [name for name in ("notebooks", "exercises", "solutions") if (ROOT / name).exists()]
+    if notebooks:
+        parts.append(run("notebooks", [*python, "pytest", *NBVAL, *NBVAL_PYTEST, *notebooks]))
+    parts.append(run("tests", [*python, "pytest", "tests"]))
+    say("\nWhat ran:")
+    for part in parts:
+        say(f"  {'✓' if part.passed else '✗'} {part.name:<11} {part.note}")
+    return 0 if all(part.passed for part in parts) else 1
+
+
+def run(name: str, command: list[str], *, folder: Path = ROOT) -> Part:
+    """Run one part with its output in view; the note is its time."""
+    shown = ["python" if word == sys.executable else word for word in command]
+    say(f"\n--- {name}: {' '.join(shown)}")
+    began = time.monotonic()
+    code = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, check=False).returncode
+    seconds = time.monotonic() - began
+    return Part(name, code == 0, f"{seconds:.0f} s" + (f", exit code {code}" if code else ""))
+
+
+def javascript() -> Part:
+    """Install what the JavaScript tests need, unless the installed is what the lock asks for."""
+    wanted, installed = JS / "package-lock.json", JS / "node_modules" / ".package-lock.json"
+    if not wanted.exists():
+        return Part("javascript", True, "nothing to install")
+    npm = shutil.which("npm")
+    if npm is None:
+        note = "no npm here: the JavaScript tests are not run"
+        return Part("javascript", not CI, note + (", which CI=true does not allow" if CI else ""))
+    if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
+        return Part("javascript", True, "installed already")
+    return run("javascript", [npm, "ci", "--no-audit", "--no-fund"], folder=JS)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
