@@ -1,0 +1,256 @@
+"""Runs a server from a notebook cell, on a thread and an event loop of its own.
+
+It answers whatever the notebook does, shares the notebook's memory (so that a handler written in a
+cell is the handler that runs), and shows what it received. It is no way to run a server for real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Self, TypeVar
+
+import socketio
+from aiohttp import web
+
+from chatlab.lab.card import Card
+from chatlab.lab.inbox import Condition, Inbox, ReceivedList
+from chatlab.lab.logs import LogBook, LogLines, ThreadRouter, quiet_logger
+from chatlab.lab.part import Part
+from chatlab.lab.portal import LoopThread, in_thread
+from chatlab.lab.recorder import Recorder
+from chatlab.lab.tap import ServerTap, find_socketio
+
+__all__ = ["Server", "background"]
+
+T = TypeVar("T")
+App = socketio.AsyncServer | web.Application
+Factory = Callable[[], App | Awaitable[App]]
+
+_router = ThreadRouter()
+
+
+def background(app: App | Factory, *, name: str = "server", port: int = 0) -> Server:
+    """Start a server in the background and return it when it accepts connections.
+
+    `app` is a `socketio.AsyncServer`, an aiohttp `Application`, or a function (plain or async) that
+    makes one of them on the server's own loop. `port` 0 takes a free one. A second call with the
+    same `name` stops the earlier server first. Raises what the server raised while starting.
+    """
+    return Server(app, name=name, port=port)
+
+
+class Server(Part):
+    """A server running on its own thread. Made by `background`."""
+
+    def __init__(self, app: App | Factory, *, name: str = "server", port: int = 0) -> None:
+        if not isinstance(app, socketio.AsyncServer | web.Application) and not callable(app):
+            raise TypeError(
+                "background takes a socketio.AsyncServer, an aiohttp Application or a function "
+                f"that makes one, not {type(app).__name__}"
+            )
+        self.name = name
+        self.recorder = Recorder(name, "server")
+        self.sio: Any = None
+        self.app: web.Application | None = None
+        self.port = 0
+        self._inbox = Inbox(name)
+        self._book = LogBook()
+        self._tap: ServerTap | None = None
+        self._runner: web.AppRunner | None = None
+        self._restore: list[Callable[[], None]] = []
+        self._stopped = False
+        self._take_name()
+        self._portal = LoopThread(name)
+        self._thread_id = self._portal.ident or 0
+        _router.add(self._thread_id, self._book)
+        try:
+            self._portal.call(self._start, app, port)
+        except BaseException:
+            self.stop()
+            raise
+
+    # -- starting and stopping -------------------------------------------------------------------
+
+    async def _start(self, made: App | Factory, port: int) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._book.loop_failed)
+        if not isinstance(made, socketio.AsyncServer | web.Application):
+            result = made()
+            made = await result if isinstance(result, Awaitable) else result
+        self.sio = find_socketio(made)
+        if isinstance(made, socketio.AsyncServer):
+            if made.async_mode != "aiohttp":
+                raise ValueError(
+                    "background runs python-socketio on aiohttp: make the server with "
+                    f'socketio.AsyncServer(async_mode="aiohttp"), not "{made.async_mode}"'
+                )
+            self.app = web.Application()
+            made.attach(self.app)
+        elif isinstance(made, web.Application):
+            self.app = made
+        else:
+            raise TypeError(
+                f"the function given to background made a {type(made).__name__}, not a server"
+            )
+        if self.sio is not None:
+            self._listen_in(self.sio)
+        self._runner = web.AppRunner(
+            self.app,
+            handle_signals=False,
+            shutdown_timeout=1,
+            access_log=None,
+            logger=quiet_logger("aiohttp.server", self._book),
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self.port = self._runner.addresses[0][1]
+
+    def _listen_in(self, sio: Any) -> None:
+        self._tap = ServerTap(sio, self.recorder, self._inbox)
+        self._tap.attach()
+        for owner, usual in ((sio, "socketio.server"), (sio.eio, "engineio.server")):
+            original = owner.logger
+            # A logger that somebody chose stays: only the library's default would print.
+            if getattr(original, "name", "") == usual:
+                level = min(original.getEffectiveLevel(), logging.WARNING)
+                owner.logger = quiet_logger(usual, self._book, level)
+                self._restore.append(
+                    lambda owner=owner, original=original: setattr(owner, "logger", original)
+                )
+
+    async def _shut_down(self) -> None:
+        if self.sio is not None:
+            await self._close_sockets(self.sio.eio)
+        if self._runner is not None:
+            for connection in list(getattr(self._runner.server, "connections", ())):
+                # A client that does not answer (a silent wire is between) would be waited for.
+                transport = getattr(connection, "transport", None)
+                if transport is not None:
+                    transport.abort()
+            await self._runner.cleanup()
+        if self.sio is not None:
+            await self._forget_loop(self.sio.eio)
+        if self._tap is not None:
+            self._tap.detach()
+        for undo in self._restore:
+            undo()
+
+    async def _close_sockets(self, eio: Any) -> None:
+        """End every transport, as Engine.IO itself ends a websocket: an empty place in the queue.
+
+        `sio.disconnect` would tell the clients not to come back; a stopped server does not say so.
+        """
+        sockets = list(eio.sockets.values())
+        for socket in sockets:
+            with contextlib.suppress(Exception):
+                socket.queue.put_nowait(None)
+        deadline = asyncio.get_running_loop().time() + 0.2
+        while eio.sockets and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.005)
+
+    async def _forget_loop(self, eio: Any) -> None:
+        """Let the same `socketio.AsyncServer` be started again on another loop."""
+        if getattr(eio, "service_task_event", None) is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(eio.shutdown(), 1)
+            eio.start_service_task = True
+        eio.sockets.clear()
+
+    def stop(self) -> Self:
+        """Close every connection, free the port, end the thread. Returns the server."""
+        if self._stopped:
+            return self
+        # Refused before anything is taken down when called from a handler of this very server.
+        self._portal.call(asyncio.sleep, 0)
+        self._stopped = True
+        with contextlib.suppress(TimeoutError):
+            self._portal.call(self._shut_down, timeout=5)
+        self._portal.close()
+        _router.remove(self._thread_id)
+        self._give_up_name()
+        return self
+
+    # -- using it ----------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The address that clients connect to."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it still serves."""
+        return not self._stopped
+
+    @property
+    def received(self) -> ReceivedList:
+        """The events that its handlers were given, in order: a list of `Received`."""
+        return self._inbox.items()
+
+    @property
+    def received_texts(self) -> list[Any]:
+        """Only the texts of what was received, in order."""
+        return self.received.texts
+
+    async def wait_for(
+        self, what: int | str | Condition, count: int = 1, *, timeout: float = 5.0
+    ) -> None:
+        """Wait for a number of events, for `count` events of one name, or for a condition.
+
+        Counted from the start or from the last `clear`. A condition is a function of
+        `server.received`. Raises `TimeoutError` with what was received after `timeout` seconds.
+        """
+        await self._inbox.wait_for(what, count, timeout=timeout)  # type: ignore[arg-type]
+
+    def clear(self) -> None:
+        """Forget what was received and recorded, so that the next scene starts afresh."""
+        self._inbox.clear()
+        self.recorder.clear()
+
+    def logs(self, *, full: bool = False) -> LogLines:
+        """What the server logged and what went wrong in it; `full` shows whole tracebacks."""
+        return self._book.lines(full=full)
+
+    async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Run a coroutine function on the server's own loop: `await server.call(sio.emit, "tick")`.
+
+        Raises what it raises, and `RuntimeError` when called from the server's own thread.
+        """
+        return await self._portal.acall(function, *args)
+
+    def call_blocking(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """As `call`, for code that is not async."""
+        return self._portal.call(function, *args)
+
+    async def aclose(self) -> None:
+        """As `stop`, without blocking the caller's loop, so that its clients can say goodbye."""
+        if not self._stopped:
+            self._portal._refuse_own_thread()
+            await in_thread(self.stop)
+
+    def card(self) -> Card:
+        """Address, where it runs, which events it handles."""
+        rows = [
+            ("address", self.url),
+            ("runs on", "a thread of this notebook, with an event loop of its own"),
+        ]
+        rows += _described(self.sio, self.app)
+        return Card(
+            self.name,
+            "stopped" if self._stopped else "running",
+            "off" if self._stopped else "good",
+            tuple(rows),
+        )
+
+
+def _described(sio: Any, app: web.Application | None) -> list[tuple[str, str]]:
+    if sio is None:
+        return [("recorded", "nothing: no python-socketio server was found inside")]
+    names = sorted({event for events in sio.handlers.values() for event in events})
+    rows = [("handles", ", ".join(names) or "no event yet")]
+    if type(sio) is socketio.AsyncServer:
+        checked = "connect" in names
+        rows.append(("who gets in", "its connect handler decides" if checked else "everybody"))
+    return rows

@@ -1,0 +1,160 @@
+"""Listens in on a python-socketio server: what arrives, what leaves, under which client's name.
+
+It wraps a few methods of one server *instance* and takes the wrapping off again; the server
+behaves as before. A server that is not python-socketio's is not listened to.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+import socketio
+from aiohttp import web
+from engineio import packet as engine
+
+from chatlab.lab.inbox import Inbox
+from chatlab.lab.packets import Assembler, Seen
+from chatlab.lab.recorder import Recorder
+
+__all__ = ["NAME_HEADER", "ServerTap", "find_socketio"]
+
+# The lab's clients say in this request header what a drawing is to call them.
+NAME_HEADER = "X-Lab-Name"
+_ENVIRON_NAME = "HTTP_X_LAB_NAME"
+
+
+def find_socketio(app: object) -> Any:
+    """The python-socketio server inside `app`: itself, or a value of an aiohttp application.
+
+    Returns None where there is none.
+    """
+    if isinstance(app, socketio.AsyncServer):
+        return app
+    if isinstance(app, web.Application):
+        for value in app.values():
+            if isinstance(value, socketio.AsyncServer):
+                return value
+            inner = getattr(value, "sio", None)
+            if isinstance(inner, socketio.AsyncServer):
+                return inner
+    return None
+
+
+class ServerTap:
+    """Records the packets of one server into `recorder`, and its events into `inbox`."""
+
+    def __init__(self, sio: Any, recorder: Recorder, inbox: Inbox) -> None:
+        self._sio = sio
+        self._recorder = recorder
+        self._inbox = inbox
+        self._names: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+        self._in: dict[str, Assembler] = {}
+        self._out: dict[str, Assembler] = {}
+        self._undo: list[Callable[[], None]] = []
+        # A subclass may run handlers in its own way; then an event counts when its packet arrives.
+        own = getattr(type(sio), "_handle_event_internal", None)
+        self._stock = own is socketio.AsyncServer._handle_event_internal
+
+    def attach(self) -> None:
+        """Start listening. The server must not have connections yet."""
+        handlers = self._sio.eio.handlers
+        self._wrap_item(handlers, "connect", self._connecting)
+        self._wrap_item(handlers, "message", self._arriving)
+        self._wrap_item(handlers, "disconnect", self._leaving)
+        self._wrap_method(self._sio.eio, "send_packet", self._sending)
+        if self._stock:
+            self._wrap_running(self._sio)
+
+    def detach(self) -> None:
+        """Take every wrapping off again."""
+        while self._undo:
+            self._undo.pop()()
+
+    # -- wrapping ------------------------------------------------------------------------------
+
+    def _wrap_item(self, handlers: dict[str, Any], key: str, before: Callable[..., None]) -> None:
+        original = handlers.get(key)
+        if original is None:
+            return
+
+        async def listening(*args: Any) -> Any:
+            before(*args)
+            return await original(*args)
+
+        handlers[key] = listening
+        self._undo.append(lambda: handlers.__setitem__(key, original))
+
+    def _wrap_method(self, owner: Any, name: str, before: Callable[..., None]) -> None:
+        original: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+        async def listening(*args: Any, **kwargs: Any) -> Any:
+            before(*args, **kwargs)
+            return await original(*args, **kwargs)
+
+        setattr(owner, name, listening)
+        self._undo.append(lambda: delattr(owner, name))
+
+    def _wrap_running(self, sio: Any) -> None:
+        original = sio._handle_event_internal
+
+        def listening(server: Any, sid: str, eio_sid: str, data: Any, *rest: Any) -> Any:
+            # A plain function, not a coroutine: the event counts as given to its handler in the
+            # same step in which it arrives, also where python-socketio makes a task of it.
+            self._given(eio_sid, data)
+            self._inbox.handler_started()
+            return watched(original(server, sid, eio_sid, data, *rest))
+
+        async def watched(running: Awaitable[Any]) -> Any:
+            try:
+                return await running
+            finally:
+                self._inbox.handler_finished()
+
+        sio._handle_event_internal = listening
+        self._undo.append(lambda: delattr(sio, "_handle_event_internal"))
+
+    # -- what is heard -------------------------------------------------------------------------
+
+    def _name(self, eio_sid: str) -> str:
+        if eio_sid not in self._names:
+            self._names[eio_sid] = f"user-{next(self._numbers)}"
+        return self._names[eio_sid]
+
+    def _connecting(self, eio_sid: str, environ: dict[str, Any], *_: Any) -> None:
+        name = environ.get(_ENVIRON_NAME)
+        if name:
+            self._names[eio_sid] = unquote(str(name))
+        self._in[eio_sid], self._out[eio_sid] = Assembler(), Assembler()
+
+    def _arriving(self, eio_sid: str, data: str | bytes, *_: Any) -> None:
+        seen = self._in.setdefault(eio_sid, Assembler()).feed(data)
+        if seen is None:
+            return
+        self._add("receive", eio_sid, seen, to_server=True)
+        if seen.packet == "event" and not self._stock:
+            self._inbox.add(str(seen.name), seen.data, self._name(eio_sid))
+
+    def _given(self, eio_sid: str, data: list[Any]) -> None:
+        payload = data[1] if len(data) == 2 else tuple(data[1:]) or None
+        self._inbox.add(str(data[0]), payload, self._name(eio_sid))
+
+    def _sending(self, eio_sid: str, packet: Any, *_: Any) -> None:
+        if packet.packet_type != engine.MESSAGE or eio_sid not in self._sio.eio.sockets:
+            return
+        seen = self._out.setdefault(eio_sid, Assembler()).feed(packet.data)
+        if seen is not None:
+            self._add("send", eio_sid, seen, to_server=False)
+
+    def _leaving(self, eio_sid: str, reason: Any = None, *_: Any) -> None:
+        name = self._name(eio_sid)
+        self._names.pop(eio_sid, None)
+        self._in.pop(eio_sid, None)
+        self._out.pop(eio_sid, None)
+        self._recorder.add("disconnected", conn=name, text=None if reason is None else str(reason))
+
+    def _add(self, kind: Any, eio_sid: str, seen: Seen, *, to_server: bool) -> None:
+        self._recorder.add(kind, conn=self._name(eio_sid), to_server=to_server, **seen.fields())
