@@ -6,13 +6,20 @@ its feed. How a backend batches, commits and publishes is its own business.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import hashlib
+from asyncio import Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
+import msgspec
+
+from chatlab.errors import InvalidPayload
 from chatlab.protocol import Message
 
 __all__ = [
+    "KEY_MESSAGES",
+    "NEWEST_BYTES",
     "Appended",
     "Cursor",
     "Delivery",
@@ -22,8 +29,24 @@ __all__ = [
     "Snapshot",
     "User",
     "UserDirectory",
+    "encodable",
+    "fail",
     "history_lost",
+    "json_size",
+    "key_reused",
+    "room_epoch",
+    "text_digest",
 ]
+
+T = TypeVar("T")
+
+KEY_MESSAGES: Final = 10_000
+"""A key is forgotten when its user has stored this many newer messages in the room."""
+
+NEWEST_BYTES: Final = 900_000
+"""The most that a join without `after` carries. The contract's fifty messages fit at their longest
+(50 x 4,000 code points x 4 bytes); fifty made of control characters, six bytes each in JSON, are
+cut, because their 1.2 MB would pass what a client may leave unread and cost it its connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +111,15 @@ class RoomLog(Protocol):
     """Stores each room's messages in order.
 
     Every method but `close` may raise `Unavailable`; the server bounds the wait. A backend never
-    blocks the loop.
+    blocks the loop. Sizes in bytes are those of the text as JSON, as it goes out to clients.
     """
 
     name: str
     """What the log is, without secrets, for /healthz and logs: `sqlite`, `memory`."""
 
-    healthy: bool
-    """False while the backend is known to be away: then appends fail at once."""
+    @property
+    def healthy(self) -> bool:
+        """False while the backend is known to be away: then appends fail at once."""
 
     feed: Feed
     """Set by the server before `open`."""
@@ -108,14 +132,15 @@ class RoomLog(Protocol):
 
     def append(
         self, room: str, user: str, text: str, key: str | None, origin: str
-    ) -> Awaitable[Appended]:
+    ) -> Future[Appended]:
         """Store a message as one atomic step, and publish it to the room's feed.
 
         Calls are stored in the order in which they are made, whether or not they are awaited. A
         `key` that this user used in this room before (24 hours, or their last 10,000 messages
         there) answers with the earlier message; with another text it raises `InvalidPayload`
-        (field `key`). The message is durable when the awaitable is done, and the feed has it
-        before the awaitable's callbacks run.
+        (field `key`). The message is durable when the future is done, and the feed has it before
+        the future's callbacks run. The call itself raises nothing: what went wrong is in the
+        future, which may be done already. Cancelling the future does not take the message back.
         """
 
     async def snapshot(
@@ -133,7 +158,9 @@ class RoomLog(Protocol):
 
         With `after` and nothing lost: the messages from `after` + 1, at most `limit` of them and
         `max_bytes` of text (one message is always given), `more` when there are newer ones. Else
-        the `newest` last ones, `more` when there are older ones.
+        the `newest` last ones within `NEWEST_BYTES`, `more` when there are older ones. Whoever
+        buffers the room's feed before calling this and then drops what has a `seq` of at most the
+        snapshot's misses nothing and sees nothing twice.
         """
 
     async def page(
@@ -145,14 +172,19 @@ class RoomLog(Protocol):
         limit: int,
         max_bytes: int,
     ) -> Page:
-        """History: upwards from `after` + 1, or the last ones below `before`, or the newest."""
+        """History: upwards from `after` + 1, or the last ones below `before`, or the newest.
+
+        At most `limit` messages and `max_bytes`, but always one where there is one. `more` when
+        there are newer ones (with `after`) or older ones (otherwise).
+        """
 
     async def mark(
         self, room: str, user: str, *, delivered: int, read: int
     ) -> tuple[Cursor, Cursor]:
         """Move a user's cursor forward, never back, and return it (before, after).
 
-        Raises `InvalidPayload` (field `seq`) above the room's newest message.
+        What is read counts as delivered. Raises `InvalidPayload` (field `seq`) above the room's
+        newest message.
         """
 
     async def follow(self, room: str) -> None:
@@ -166,7 +198,7 @@ class UserDirectory(Protocol):
     """Who exists and who is banned."""
 
     changed: Callable[[], None]
-    """Set by the server; called on its loop, within a second, when a user was changed by anybody."""
+    """Set by the server; called on its loop within a second of any change to users, by anybody."""
 
     async def get(self, user: str) -> User | None:
         """The user, or None. Raises `Unavailable` when the directory cannot be reached."""
@@ -191,3 +223,46 @@ def history_lost(
     if epoch is not None and epoch != current_epoch:
         return True
     return after is not None and (after > seq or after + 1 < oldest)
+
+
+def room_epoch(token: str, room: str) -> str:
+    """The room's epoch in a store whose random `token` is made with the store.
+
+    Deriving it gives a room an epoch before its first message, without a row for every name that
+    somebody joins; a new token starts a new epoch everywhere.
+    """
+    return hashlib.blake2b(f"{token}/{room}".encode(), digest_size=8).hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """What a remembered key keeps of its text, to tell a retry from another message."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def json_size(text: str) -> int:
+    """Bytes of `text` as a JSON string."""
+    return len(msgspec.json.encode(text))
+
+
+def encodable(*texts: str | None) -> bool:
+    """Whether UTF-8 can hold all of them: a lone surrogate could be neither stored nor sent on."""
+    try:
+        for text in texts:
+            if text is not None and not text.isascii():
+                text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def key_reused() -> InvalidPayload:
+    """The refusal of a key that came back with another text."""
+    return InvalidPayload("This key was used for another message", field="key")
+
+
+def fail(future: Future[T], error: Exception) -> Future[T]:
+    """Complete `future` with `error`, and without asyncio's complaint when nobody looks at it."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()
+    return future
