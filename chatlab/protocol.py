@@ -251,11 +251,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return f"{type(self).__name__}({', '.join(fields)})"
 
 
-class Ok(Answer, frozen=True):
+class Ok(Answer, frozen=True, kw_only=True):
     """Done; there is nothing to add."""
 
 
-class Joined(Answer, frozen=True):
+class Joined(Answer, frozen=True, kw_only=True):
     """`seq` is the room's newest; `messages` are what the client missed, `more` when not all.
 
     `lost` says that history no longer connects to what the client had. `users` holds at most 200
@@ -279,11 +279,11 @@ class Joined(Answer, frozen=True):
         )
 
 
-class Left(Answer, frozen=True):
+class Left(Answer, frozen=True, kw_only=True):
     room: str
 
 
-class Sent(Answer, frozen=True):
+class Sent(Answer, frozen=True, kw_only=True):
     """Stored as `seq`; `duplicate` when an earlier send with the same key was."""
 
     id: str
@@ -295,7 +295,7 @@ class Sent(Answer, frozen=True):
         return f"Sent(seq={self.seq}, duplicate={self.duplicate})"
 
 
-class HistoryPage(Answer, frozen=True):
+class HistoryPage(Answer, frozen=True, kw_only=True):
     messages: list[Message]
     more: bool
     epoch: str
@@ -304,14 +304,14 @@ class HistoryPage(Answer, frozen=True):
         return f"HistoryPage(messages={self.messages!r}, more={self.more})"
 
 
-class Presence(Answer, frozen=True):
+class Presence(Answer, frozen=True, kw_only=True):
     """Who is in a room: at most 200 ids, and how many in all."""
 
     users: list[str]
     count: int
 
 
-class Refreshed(Answer, frozen=True):
+class Refreshed(Answer, frozen=True, kw_only=True):
     """The session now lasts until `expires_at`."""
 
     expires_at: str

@@ -19,7 +19,8 @@ from chatlab.errors import SettingsError
 
 __all__ = ["Rate", "Settings", "options"]
 
-MINIMUM_SECRET: Final = 32  # bytes; RFC 7518 section 3.2 for HS256
+# Bytes of a secret, by algorithm: RFC 7518 section 3.2.
+MINIMUM_SECRET: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 _UNCAPPED: Final = 10**9
 
@@ -118,9 +119,10 @@ class Settings:
             _positive(self, name, zero=True)
         for name in ("rate_burst", "join_burst", "user_burst", "history", "max_message"):
             _whole(self, name, 1, _UNCAPPED)
-        for name in ("max_connections_per_user", "max_rooms_per_socket", "max_pending"):
+        for name in ("max_connections_per_user", "max_rooms_per_socket", "max_pending",
+                     "max_unauthenticated"):
             _whole(self, name, 1, _UNCAPPED)
-        for name in ("max_connections_per_address", "max_unauthenticated", "max_attachments"):
+        for name in ("max_connections_per_address", "max_attachments"):
             _whole(self, name, 0, _UNCAPPED)
         _whole(self, "max_frame", 1_024, _UNCAPPED)
         _whole(self, "max_unread", self.max_frame, _UNCAPPED)
@@ -176,6 +178,17 @@ class Settings:
                     raise SettingsError(f"{variable}: {error}") from None
         return cls(**values)
 
+    @staticmethod
+    def given_secret(environ: Mapping[str, str] | None = None) -> bool:
+        """Whether a secret was given, or `--dev` has to make one."""
+        return bool((os.environ if environ is None else environ).get("CHATLAB_JWT_SECRET"))
+
+    @staticmethod
+    def storage_from_environment(environ: Mapping[str, str] | None = None) -> str:
+        """Where `serve` without `--storage` keeps its messages and users."""
+        environ = os.environ if environ is None else environ
+        return environ.get("CHATLAB_STORAGE") or "sqlite:///chat.db"
+
     def _raise_caps(self) -> None:
         if not self.dev:
             raise SettingsError("--no-limits is for benchmarks: give it together with --dev")
@@ -201,19 +214,20 @@ class Settings:
             )
 
     def _check_secrets(self) -> None:
+        minimum = MINIMUM_SECRET[self.jwt_algorithm]
         if not self.jwt_secret and self.dev:
-            object.__setattr__(self, "jwt_secret", secrets.token_urlsafe(48))
+            object.__setattr__(self, "jwt_secret", secrets.token_urlsafe(64))
         if not self.secrets:
             raise SettingsError(
                 "CHATLAB_JWT_SECRET is not set: give it at least "
-                f"{MINIMUM_SECRET} random bytes, or start with --dev to try things out"
+                f"{minimum} random bytes, or start with --dev to try things out"
             )
         if len(self.secrets) > 2:
             raise SettingsError("CHATLAB_JWT_SECRET takes at most two secrets")
         for number, secret in enumerate(self.secrets, 1):
-            if len(secret.encode()) < MINIMUM_SECRET:
+            if len(secret.encode()) < minimum:
                 raise SettingsError(
-                    f"CHATLAB_JWT_SECRET: secret {number} is shorter than {MINIMUM_SECRET} bytes"
+                    f"CHATLAB_JWT_SECRET: secret {number} is shorter than {minimum} bytes"
                 )
 
     def _check_networks(self) -> None:

@@ -1,0 +1,93 @@
+"""Runs a chat server in this process until it is told to stop.
+
+SIGTERM and SIGINT close it as the contract says: no new connection, what is in hand is acked, the
+clients' transports are closed so that they return by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+
+from aiohttp import web
+
+from chatlab.errors import SettingsError
+from chatlab.server import logs
+from chatlab.server.app import ChatServer
+from chatlab.settings import Settings
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+CLOSE_CONNECTIONS_SECONDS = 0.2
+
+
+def serve(settings: Settings, *, show_secret: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT. The first line on stdout says where, once it accepts.
+
+    `show_secret` prints the secret that `--dev` made. Raises `SettingsError` with a sentence when
+    the port or the storage cannot be used.
+    """
+    logs.set_up(settings.log_level, settings.log_format)
+    with _loop_runner() as runner:
+        runner.run(_serve(settings, show_secret=show_secret))
+
+
+def _loop_runner() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ImportError:  # optional, and not made for Windows
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def _serve(settings: Settings, *, show_secret: bool) -> None:
+    server = ChatServer(settings)
+    # The server closes its sockets itself; aiohttp's own wait is for what is left then.
+    runner = web.AppRunner(
+        server.app(),
+        handle_signals=False,
+        access_log=None,
+        shutdown_timeout=CLOSE_CONNECTIONS_SECONDS,
+    )
+    await runner.setup()
+    try:
+        stop = _stop_on_signal()
+        site = web.TCPSite(runner, settings.host, settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
+            ) from None
+        _say_where(runner, settings, show_secret=show_secret)
+        await stop.wait()
+        log.info("stopping")
+        await server.drain()
+    finally:
+        await runner.cleanup()
+
+
+def _say_where(runner: web.AppRunner, settings: Settings, *, show_secret: bool) -> None:
+    host, port = runner.addresses[0][:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"listening on http://{shown}:{port}\n")
+    if show_secret:
+        sys.stdout.write(f"development secret: CHATLAB_JWT_SECRET={settings.jwt_secret}\n")
+    sys.stdout.flush()
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    return stop

@@ -1,0 +1,78 @@
+"""Who is connected: one session per accepted socket, found by socket and by user.
+
+What a session may do is decided elsewhere; this is where it is written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chatlab.server.auth import Claims
+from chatlab.server.limits import TokenBucket
+
+__all__ = ["Session", "Sessions"]
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """An accepted socket. `user` is its token's `sub`, and nothing a payload says changes it."""
+
+    sid: str
+    claims: Claims
+    address: str
+    events: TokenBucket
+    joins: TokenBucket
+    connected: bool = True
+    rooms: set[str] = field(default_factory=set)
+    last_room: str | None = None
+    last_error_at: float = float("-inf")
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+    @property
+    def user(self) -> str:
+        return self.claims.sub
+
+    def __repr__(self) -> str:
+        return f"<Session of {self.user}>"
+
+
+class Sessions:
+    """The registry; whatever is put in is taken out again by `remove`."""
+
+    def __init__(self) -> None:
+        self._by_sid: dict[str, Session] = {}
+        self._by_user: dict[str, dict[str, Session]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_sid)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_sid.values()))
+
+    def add(self, session: Session) -> None:
+        self._by_sid[session.sid] = session
+        self._by_user.setdefault(session.user, {})[session.sid] = session
+
+    def get(self, sid: str) -> Session | None:
+        return self._by_sid.get(sid)
+
+    def remove(self, sid: str) -> Session | None:
+        """Take a socket out; returns its session, None when it was not in."""
+        session = self._by_sid.pop(sid, None)
+        if session is not None:
+            session.connected = False
+            of_user = self._by_user[session.user]
+            del of_user[sid]
+            if not of_user:
+                del self._by_user[session.user]
+        return session
+
+    def of(self, user: str) -> list[Session]:
+        """Every session of a user."""
+        return list(self._by_user.get(user, {}).values())
+
+    def users(self) -> list[str]:
+        """Everybody who is connected."""
+        return list(self._by_user)
