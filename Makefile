@@ -54,8 +54,8 @@ lock: ## write requirements.lock from pyproject.toml (LOCK_ARGS=--upgrade takes 
 	  --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --quiet --output-file requirements.lock $(LOCK_ARGS)
 
-environment: ## install what environment.yml gives to conda and Binder into an empty environment, and use it
-	$(PYTHON) authoring/environment.py
+environment: $(STAMP) ## install what environment.yml gives to conda and Binder into an empty environment, and use it
+	$(BIN)/python tests/install_environment.py
 
 clean: ## remove .venv and every cache; never touches work/
 	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis dist build tests/js/node_modules
