@@ -163,7 +163,7 @@ class Server(Part):
         if self._stopped:
             return self
         # Refused before anything is taken down when called from a handler of this very server.
-        self._portal.call(asyncio.sleep, 0)
+        self._portal.check_caller()
         self._stopped = True
         with contextlib.suppress(TimeoutError):
             self._portal.call(self._shut_down, timeout=5)
@@ -227,7 +227,7 @@ class Server(Part):
     async def aclose(self) -> None:
         """As `stop`, without blocking the caller's loop, so that its clients can say goodbye."""
         if not self._stopped:
-            self._portal._refuse_own_thread()
+            self._portal.check_caller()
             await in_thread(self.stop)
 
     def card(self) -> Card:

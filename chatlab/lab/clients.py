@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import engineio
 import socketio
 
 from chatlab.lab.inbox import Condition, Inbox, ReceivedList
@@ -145,10 +146,37 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
             return None
         return answer[0] if len(answer) == 1 else tuple(answer)
 
+    async def disconnect(self) -> None:
+        """Say goodbye and close. A server that does not answer is not waited for."""
+        try:
+            await asyncio.wait_for(super().disconnect(), 2 * _GOODBYE)
+        except TimeoutError:
+            await self._let_go()
+
     async def aclose(self) -> None:
-        """Disconnect; a server that cannot be reached is not waited for."""
-        with contextlib.suppress(Exception):
+        """As `disconnect`, whatever state the connection is in."""
+        try:
             await self.disconnect()
+        except Exception:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Drop the connection without a word, and free what it held.
+
+        python-engineio 4.15.1 leaves its HTTP session open after a connection that failed, and
+        behind a silent wire its polling loop waits for the ping timeout.
+        """
+        eio = self.eio
+        tasks = [task for task in (eio.read_loop_task, eio.write_loop_task) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GOODBYE)
+        with contextlib.suppress(ValueError):
+            engineio.base_client.connected_clients.remove(eio)
+        await eio._reset()
+        self.namespaces = {}
+        self.connected = False
 
     async def __aenter__(self) -> RawClient:
         return self
@@ -223,7 +251,10 @@ class _Connecting:
                 wait=target.wait,
                 wait_timeout=target.timeout,
             )
-        except socketio.exceptions.ConnectionError:
+        except BaseException as error:
+            await client._let_go()
+            if not isinstance(error, socketio.exceptions.ConnectionError):
+                raise
             if client.refused is not None:
                 raise client.refused from None
             raise

@@ -38,7 +38,8 @@ class LoopThread:
             asyncio.set_event_loop(None)
             self.loop.close()
 
-    def _refuse_own_thread(self) -> None:
+    def check_caller(self) -> None:
+        """Raise `RuntimeError` where a call would wait for itself, or for a loop that has ended."""
         if threading.current_thread() is self._thread:
             raise RuntimeError(
                 f"this code already runs on the thread of {self.name!r}: a call from there into "
@@ -58,7 +59,7 @@ class LoopThread:
         Raises what the function raises; `RuntimeError` when called from the loop's own thread or
         after `close`; `TimeoutError` after `timeout` seconds (None waits).
         """
-        self._refuse_own_thread()
+        self.check_caller()
         future = asyncio.run_coroutine_threadsafe(function(*args), self.loop)
         try:
             return future.result(timeout)
@@ -69,7 +70,7 @@ class LoopThread:
 
     async def acall(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """As `call`, awaited from another event loop."""
-        self._refuse_own_thread()
+        self.check_caller()
         return await asyncio.wrap_future(
             asyncio.run_coroutine_threadsafe(function(*args), self.loop)
         )
