@@ -125,9 +125,7 @@ def _token(given: argparse.Namespace) -> int:
     from chatlab.server.auth import Tokens
 
     rooms = given.rooms.split(",") if given.rooms else None
-    issued = Tokens(_settings(given)).issue(
-        given.user, ttl=given.ttl, name=given.name, rooms=rooms
-    )
+    issued = Tokens(_settings(given)).issue(given.user, ttl=given.ttl, name=given.name, rooms=rooms)
     sys.stdout.write(issued + "\n")
     return 0
 

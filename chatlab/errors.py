@@ -67,7 +67,7 @@ __all__ = [
 
 
 class SettingsError(ValueError):
-    """A setting, or what it points at, cannot be used; the text is one sentence for the operator."""
+    """A setting, or what it points at, cannot be used; the text is a sentence for the operator."""
 
 
 class ChatError(Exception):
@@ -139,9 +139,7 @@ class MessageTooLong(InvalidPayload):
 
 class InvalidRoom(InvalidPayload):
     code = "invalid_room"
-    sentence = (
-        "A room name is 1-64 characters, without control characters and surrounding space"
-    )
+    sentence = "A room name is 1-64 characters, without control characters and surrounding space"
 
 
 class NotInRoom(RequestError):

@@ -119,8 +119,12 @@ class Settings:
             _positive(self, name, zero=True)
         for name in ("rate_burst", "join_burst", "user_burst", "history", "max_message"):
             _whole(self, name, 1, _UNCAPPED)
-        for name in ("max_connections_per_user", "max_rooms_per_socket", "max_pending",
-                     "max_unauthenticated"):
+        for name in (
+            "max_connections_per_user",
+            "max_rooms_per_socket",
+            "max_pending",
+            "max_unauthenticated",
+        ):
             _whole(self, name, 1, _UNCAPPED)
         for name in ("max_connections_per_address", "max_attachments"):
             _whole(self, name, 0, _UNCAPPED)
@@ -194,7 +198,7 @@ class Settings:
             raise SettingsError("--no-limits is for benchmarks: give it together with --dev")
         for option in fields(self):
             if option.metadata["cap"]:
-                raised = type(option.default)(_UNCAPPED)
+                raised = float(_UNCAPPED) if isinstance(option.default, float) else _UNCAPPED
                 object.__setattr__(self, option.name, raised)
 
     def _check_storage(self) -> None:
@@ -252,7 +256,7 @@ def options() -> tuple[dataclasses.Field[Any], ...]:
 
 def parse(option: dataclasses.Field[Any], text: str) -> Any:
     """`text` as a value of the setting's type. Raises `ValueError` with a sentence."""
-    kind = type(option.default)
+    kind: type = type(option.default)
     if kind is bool:
         lowered = text.strip().lower()
         if lowered in ("1", "true", "yes", "on"):

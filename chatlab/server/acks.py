@@ -109,8 +109,9 @@ class Inbox:
         return self._room
 
     @property
-    def idle(self) -> bool:
-        return not self._events
+    def running(self) -> list[asyncio.Task[None]]:
+        """The handlers that are at work."""
+        return [event.task for event in self._events if event.task and not event.done]
 
     def close(self) -> None:
         """Answer everything that is still in hand with `closing`; what runs goes on unheard."""

@@ -1,10 +1,10 @@
 """The server, put together: the only file that knows all the others.
 
-    app = create_app(Settings(dev=True))          # an aiohttp application, ready to run
+app = create_app(Settings(dev=True))          # an aiohttp application, ready to run
 
-    server = ChatServer(Settings(dev=True))       # or with middlewares and a policy of your own
-    server.use(my_middleware)
-    app = server.app()
+server = ChatServer(Settings(dev=True))       # or with middlewares and a policy of your own
+server.use(my_middleware)
+app = server.app()
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ class ChatServer:
         self._buckets = UserBuckets(settings.whole_user_rate)
         self._events: Chain[Event] = Chain()
         self._closing = False
-        self.metrics = Metrics(
-            sockets=lambda: len(self.sessions), rooms=lambda: len(self.rooms)
-        )
+        self.metrics = Metrics(sockets=lambda: len(self.sessions), rooms=lambda: len(self.rooms))
         self.health = Health(self.log, self.metrics, self._proxies, settings.metrics_public)
         self.admission = Admission(
             settings=settings,
@@ -135,13 +133,19 @@ class ChatServer:
         self._closing = self.admission.closing = self.health.leaving = True
         for session in self.sessions:
             self.transport.push_event(session.sid, "closing")
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.shutdown_grace
-        while not all(box.idle for box in self._inboxes.values()) and loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        await self._finish(within=self.settings.shutdown_grace)
         for inbox in list(self._inboxes.values()):
             inbox.close()
         await self.transport.eio.close_all(within=FLUSH_SECONDS)
+
+    async def _finish(self, *, within: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        while (left := deadline - loop.time()) > 0:
+            running = [task for inbox in self._inboxes.values() for task in inbox.running]
+            if not running:
+                return
+            await asyncio.wait(running, timeout=left)
 
     async def _close(self, _app: web.Application) -> None:
         await self.log.close()
@@ -258,5 +262,3 @@ CHAT_SERVER: Final = web.AppKey("chat_server", ChatServer)
 def create_app(settings: Settings) -> web.Application:
     """A chat server for `settings` as an aiohttp application. Raises `SettingsError`."""
     return ChatServer(settings).app()
-
-

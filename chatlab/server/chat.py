@@ -60,9 +60,7 @@ class Chat:
         }
 
     async def join_room(self, event: Event, request: JoinRoom) -> Joined:
-        return await self._rooms.join(
-            event, request.room, after=request.after, epoch=request.epoch
-        )
+        return await self._rooms.join(event, request.room, after=request.after, epoch=request.epoch)
 
     async def leave_room(self, event: Event, request: LeaveRoom) -> Left:
         await self._rooms.leave(event.session, request.room)
@@ -108,9 +106,7 @@ class Chat:
         before, now = await within(event.deadline, marking)
         if before != now:
             since = min(before.delivered, before.read)
-            self._rooms.report(
-                room, user, since=since, delivered=now.delivered, read=now.read
-            )
+            self._rooms.report(room, user, since=since, delivered=now.delivered, read=now.read)
         return Ok()
 
     async def typing(self, event: Event, request: Typing) -> Ok:

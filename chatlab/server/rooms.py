@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chatlab.errors import Forbidden, NotInRoom
-from chatlab.protocol import Joined, Message, Presence
+from chatlab.protocol import Joined, Presence
 from chatlab.server.acks import Event, within
 from chatlab.server.receipts import Receipts
 from chatlab.server.sessions import Session
@@ -182,7 +182,8 @@ class Rooms:
 
     def _remove(self, room: Room, session: Session) -> None:
         room.members.pop(session.sid, None)
-        if not room.members and self._rooms.pop(room.name, None):
+        if not room.members and room.name in self._rooms:
+            del self._rooms[room.name]
             room.receipts.close()
             self._transport.eio.spawn(self._log.unfollow(room.name))
 

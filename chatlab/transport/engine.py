@@ -106,7 +106,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
                     ),
                 },
             )
-        transport = request.query.get("transport")
+        transport = request.query.get("transport", "")
         if transport not in self.transports:
             return _refuse(_UNKNOWN_TRANSPORT)
         if request.query.get("EIO") != "4":
@@ -127,11 +127,11 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     async def _continue(
         self, request: web.Request, session: StrictSocket, transport: str
     ) -> web.StreamResponse:
-        if not session.connected or session.upgraded or (upgrading := transport == "websocket") and (
-            session.upgrading or not self.allow_upgrades
-        ):
+        if not session.connected or session.upgraded:
             return _refuse(_BAD_REQUEST)
-        if upgrading:
+        if transport == "websocket":
+            if session.upgrading or not self.allow_upgrades:
+                return _refuse(_BAD_REQUEST)
             return await session.serve_websocket(request)
         try:
             if request.method == "GET":

@@ -36,6 +36,9 @@ class StrictPacket(packet.Packet):  # type: ignore[misc]
     """A Socket.IO packet whose `decode` raises `MalformedPacket` where the stock one shrugs."""
 
     json = JSON
+    data: Any
+    packet_type: int
+    attachment_count: int
 
     @classmethod
     def data_is_binary(cls, data: Any) -> bool:

@@ -138,13 +138,18 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         if eio_sid in self._binary_packet:
-            return await self._attach(eio_sid, data)
+            await self._attach(eio_sid, data)
+        else:
+            await self._dispatch(eio_sid, data)
+
+    async def _dispatch(self, eio_sid: str, data: Any) -> None:
         pkt = StrictPacket(encoded_packet=data)
         if not data:
             raise MalformedPacket("an empty packet")
         namespace = pkt.namespace or "/"
         if pkt.packet_type == packet.CONNECT:
-            return await self._handle_connect(eio_sid, namespace, pkt.data)
+            await self._handle_connect(eio_sid, namespace, pkt.data)
+            return
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
         if sid is None or not self.manager.is_connected(sid, namespace):
             raise MalformedPacket("a packet for a namespace that is not connected")
@@ -174,7 +179,8 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
 
     async def _deliver(self, eio_sid: str, sid: str, namespace: str, pkt: StrictPacket) -> None:
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
-            waiting = self._arrived(sid, pkt.data[0], pkt.data[1:], pkt.id)
+            name, *args = pkt.data
+            waiting = self._arrived(sid, name, args, pkt.id)
             if waiting is not None:
                 await waiting
         else:
@@ -183,14 +189,16 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
     async def _handle_connect(self, eio_sid: str, namespace: str, data: Any) -> None:
         """Decide, and only then let the socket into the manager's rooms."""
         if namespace != "/":
-            return self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
+            self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
+            return
         if self.manager.sid_from_eio_sid(eio_sid, namespace) is not None:
             raise MalformedPacket("a second CONNECT")
         handshake = Handshake(data, self.environ[eio_sid]["aiohttp.request"])
         refusal = await self._accept(handshake)
         if refusal is not None:
             self._expect_connect(eio_sid)  # it may try again, but not wait for ever
-            return self._refuse(eio_sid, namespace, refusal)
+            self._refuse(eio_sid, namespace, refusal)
+            return
         self._stop_expecting(eio_sid)
         sid = await self.manager.pre_connect(eio_sid, namespace)
         await self.manager.connect(sid, namespace)

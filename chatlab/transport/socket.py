@@ -51,6 +51,11 @@ class StrictSocket(async_socket.AsyncSocket):  # type: ignore[misc]
     """`server` is the engine that owns the session, `sid` its secret id: never log it."""
 
     server: StrictEngine
+    closed: bool
+    closing: bool
+    connected: bool
+    upgraded: bool
+    upgrading: bool
 
     def __init__(self, server: StrictEngine, sid: str) -> None:
         super().__init__(server, sid)
@@ -116,7 +121,9 @@ class StrictSocket(async_socket.AsyncSocket):  # type: ignore[misc]
             log.exception("disconnect handler failed")
         self._wake.set()
 
-    async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
+    async def close(
+        self, wait: bool = True, abort: bool = False, reason: str | None = None
+    ) -> None:
         """End the session and close its transport, after what is queued has been written."""
         await self.ended(reason or self.server.reason.SERVER_DISCONNECT)
 
