@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from chatlab.lab.background import Server, background
+from chatlab.lab.checks import advice, check, expect, written
 from chatlab.lab.clients import RawClient, Refused, raw_client
 from chatlab.lab.inbox import Received
+from chatlab.lab.nested import allow_nested_loops
+from chatlab.lab.process import Process, process
 from chatlab.lab.proxy import Proxy
 from chatlab.lab.recorder import Entry, Recorder
+from chatlab.lab.verdict import Verdict, verdict
 
 __all__ = [
     "Entry",
+    "Process",
     "Proxy",
     "RawClient",
     "Received",
     "Recorder",
     "Refused",
     "Server",
+    "Verdict",
+    "advice",
+    "allow_nested_loops",
     "background",
+    "check",
+    "expect",
+    "process",
     "raw_client",
+    "verdict",
+    "written",
 ]

@@ -44,7 +44,7 @@ class Part(ABC):
         """Stop an earlier part of the same kind and name, and be known by the name from now on."""
         key = (type(self).__name__, self.name)
         earlier = _running.pop(key, None)
-        if earlier is not None:
+        if earlier is not None and earlier is not self:
             earlier.stop()
         _running[key] = self
 

@@ -1,0 +1,328 @@
+"""Runs a server as a process of its own, which can be killed, frozen and started again for real.
+
+It survives the notebook's Interrupt and never outlives its kernel. What runs in there shares
+nothing with the notebook: see its `logs()`, or put a wire in front of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import jwt
+
+from chatlab.lab import child
+from chatlab.lab.card import Card
+from chatlab.lab.logs import MOST_LINES, LogLines
+from chatlab.lab.part import Part
+from chatlab.lab.recorder import Recorder
+
+__all__ = ["Process", "process"]
+
+_LISTENING = re.compile(r"listening on (http://\S+)")
+# After SIGTERM a server has two seconds by contract; one that takes longer is killed by `stop`.
+_PATIENCE = 3.0
+
+
+def process(
+    *arguments: str,
+    name: str = "server",
+    command: Sequence[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    ready: str | None = _LISTENING.pattern,
+    timeout: float = 20.0,
+) -> Process:
+    """Start `chatlab serve --dev --port 0` (and `arguments`) as a process; return when it accepts.
+
+    `command` runs any other program instead, with `arguments` after it; `env` is added to this
+    process's environment. It is ready when a line of its output matches `ready`, whose first group,
+    if any, is its address (None: at once). A second call with the same `name` stops the earlier one.
+    Raises `RuntimeError` with the last lines of its log when it ends or is silent for `timeout` s.
+    """
+    return Process(arguments, name=name, command=command, env=env, ready=ready, timeout=timeout)
+
+
+class Process(Part):
+    """A child process. Made by `process`."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str] = (),
+        *,
+        name: str = "server",
+        command: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        ready: str | None = _LISTENING.pattern,
+        timeout: float = 20.0,
+    ) -> None:
+        self.name = name
+        self.recorder = Recorder(name, "server")
+        self.url = ""
+        self.pid: int | None = None
+        self._arguments = list(arguments)
+        self._command = None if command is None else list(command)
+        self._env = {**os.environ, **(env or {})}
+        if self._command is None:
+            # Known here too, so that `token` can make tokens which this server takes.
+            self._env.setdefault("CHATLAB_JWT_SECRET", secrets.token_hex(32))
+        self._env["PYTHONUNBUFFERED"] = "1"
+        self._ready = None if ready is None else re.compile(ready)
+        self._timeout = timeout
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._seen = threading.Condition()
+        self._announced: str | None = None
+        self._child: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._frozen = False
+        self._stopped = False
+        self._take_name()
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    # -- starting ----------------------------------------------------------------------------------
+
+    def _whole_command(self) -> list[str]:
+        if self._command is not None:
+            return [*self._command, *self._arguments]
+        port = self.url.rpartition(":")[2] or "0"
+        given = [] if "--port" in self._arguments else ["--port", port]
+        return [sys.executable, "-m", "chatlab", "serve", "--dev", *given, *self._arguments]
+
+    def _start(self) -> None:
+        self._announced, self.pid = None, None
+        self._frozen = self._stopped = False
+        apart: dict[str, Any] = (
+            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+            if sys.platform == "win32"
+            else {"start_new_session": True}  # out of reach of Interrupt's SIGINT
+        )
+        self._child = subprocess.Popen(
+            # By path and without site-packages: `-m chatlab.lab.child` would import all of the lab.
+            [sys.executable, "-I", "-S", child.__file__, "--", *self._whole_command()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=self._env,
+            **apart,
+        )
+        self._reader = threading.Thread(
+            target=self._read, args=(self._child,), name=f"lab: log of {self.name}", daemon=True
+        )
+        self._reader.start()
+        with self._seen:
+            self._seen.wait_for(self._settled, self._timeout)
+        if self._announced is None:
+            what = (
+                f"was not ready within {self._timeout:g} s"
+                if self._child.poll() is None
+                else "ended before it was ready"
+            )
+            last = "\n".join(list(self._lines)[-12:]) or "(it printed nothing)"
+            raise RuntimeError(f"{self.name} {what}. The last lines of its log:\n{last}")
+        if self._announced:
+            self.url = self._announced
+
+    def _settled(self) -> bool:
+        reading = self._reader is not None and self._reader.is_alive()
+        return self._announced is not None or not reading
+
+    def _read(self, watched: subprocess.Popen[str]) -> None:
+        for line in watched.stdout or ():
+            text = line.rstrip("\n")
+            if self.pid is None and text.startswith(child.ANNOUNCEMENT):
+                self.pid = int(text.removeprefix(child.ANNOUNCEMENT))
+                found = "" if self._ready is None else None
+            else:
+                self._lines.append(text)
+                match = self._ready.search(text) if self._ready is not None else None
+                found = None
+                if match is not None:
+                    found = match.group(1) if match.re.groups else ""
+            if found is not None and self._announced is None:
+                with self._seen:
+                    self._announced = found
+                    self._seen.notify_all()
+        if watched.stdout is not None:
+            watched.stdout.close()
+        watched.wait()
+        with self._seen:
+            self._reader = None
+            self._seen.notify_all()
+
+    # -- faults ------------------------------------------------------------------------------------
+
+    def kill(self) -> Self:
+        """SIGKILL: it ends at once and cleans up nothing, as at a power cut. Returns when it has."""
+        self._signal("SIGKILL", "killed")
+        self._wait_blocking(_PATIENCE)
+        return self
+
+    def terminate(self) -> Self:
+        """SIGTERM: ask it to finish. Returns at once; `await server.exited()` waits for the end."""
+        return self._signal("SIGTERM", "told to finish")
+
+    def freeze(self) -> Self:
+        """SIGSTOP: it stands still and its connections stay open. Not on Windows."""
+        self._signal("SIGSTOP", "frozen")
+        self._frozen = True
+        return self
+
+    def thaw(self) -> Self:
+        """SIGCONT: it goes on where it stood."""
+        self._signal("SIGCONT", "goes on")
+        self._frozen = False
+        return self
+
+    def restart(self) -> Self:
+        """Start it again, on the same port; stop it first where it still runs."""
+        self._end()
+        self._take_name()
+        self._start()
+        self.recorder.add("note", text="started again")
+        return self
+
+    def _signal(self, word: str, remark: str) -> Self:
+        number = getattr(signal, word, None)
+        if number is None and word != "SIGKILL":
+            raise RuntimeError(f"this system has no {word}: run the lesson on Linux, macOS or WSL2")
+        if not self.running or self.pid is None:
+            raise RuntimeError(f"{self.name} does not run ({self._state()}): nothing to signal")
+        self.recorder.add("note", text=remark)
+        # Windows has no SIGKILL; its os.kill ends a process at once for any other number.
+        os.kill(self.pid, signal.SIGTERM if number is None else number)
+        return self
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists (a frozen one does)."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code; minus the signal's number where a signal ended it; None while it runs."""
+        code = None if self._child is None else self._child.poll()
+        return 128 - code if code is not None and code > 128 else code
+
+    async def exited(self, timeout: float = 5.0) -> int:
+        """Wait until it has ended; returns `returncode`. Raises `TimeoutError` after `timeout` s."""
+        deadline = time.monotonic() + timeout
+        while self.running:  # noqa: ASYNC110 - the end of a process is no asyncio event
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} still runs after {timeout:g} s")
+            await asyncio.sleep(0.005)
+        return self.returncode or 0
+
+    def stop(self) -> Self:
+        """Ask it to finish, kill it where it does not, free everything. Returns the process."""
+        if self.running:
+            self._end()
+            self._stopped = True
+        else:
+            self._end()
+        self._give_up_name()
+        return self
+
+    def _end(self) -> None:
+        watched = self._child
+        if watched is None:
+            return
+        if watched.poll() is None and self.pid is not None and not self._frozen:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGTERM)
+            self._wait_blocking(_PATIENCE)
+        if watched.stdin is not None:
+            with contextlib.suppress(OSError):
+                watched.stdin.close()  # whereupon the watchdog kills what is left
+        self._wait_blocking(_PATIENCE)
+
+    def _wait_blocking(self, timeout: float) -> None:
+        if self._child is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout)
+        reader = self._reader
+        if reader is not None and not self.running:
+            reader.join(1)
+
+    # -- what it says of itself --------------------------------------------------------------------
+
+    def logs(self) -> LogLines:
+        """What it wrote to stdout and stderr, newest 2,000 lines, oldest first."""
+        return LogLines(self._lines)
+
+    def token(self, user: str, *, ttl: float = 900.0, **claims: Any) -> str:
+        """A token for `user` that this server takes for `ttl` seconds; `claims` are added to it.
+
+        Raises `RuntimeError` for a process that is not `chatlab serve`.
+        """
+        if self._command is not None:
+            raise RuntimeError(f"{self.name} is not `chatlab serve`: its tokens are its own affair")
+        now = time.time()
+        secret = self._env["CHATLAB_JWT_SECRET"].split(",")[0].strip()
+        usual = {
+            "sub": user,
+            "iat": int(now),
+            "exp": now + ttl,
+            "iss": self._env.get("CHATLAB_JWT_ISSUER", "chatlab"),
+            "aud": self._env.get("CHATLAB_JWT_AUDIENCE", "chatlab"),
+        }
+        algorithm = self._env.get("CHATLAB_JWT_ALGORITHM", "HS256")
+        return jwt.encode({**usual, **claims}, secret, algorithm=algorithm)
+
+    def _state(self) -> str:
+        code = self.returncode
+        if self._stopped:
+            return "stopped"
+        if self._child is None:
+            return "not started"
+        if code is None:
+            return "frozen" if self._frozen else "running"
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
+
+    def card(self) -> Card:
+        """Address, what runs, where messages are kept, and its state."""
+        rows = [("address", self.url)] if self.url else []
+        rows.append(("runs as", "a process of its own"))
+        if self._command is None:
+            options = " ".join(["chatlab serve --dev", *self._arguments])
+            kept = _option(self._arguments, "--storage") or self._env.get("CHATLAB_STORAGE")
+            rows += [
+                ("command", options),
+                ("storage", kept or "memory: a restart forgets every message"),
+                ("limits", "off" if "--no-limits" in self._arguments else "on"),
+            ]
+        else:
+            rows.append(("command", " ".join([*self._command, *self._arguments])))
+        state = self._state()
+        mood: Any = {"running": "good", "stopped": "off"}.get(state, "bad")
+        return Card(self.name, state, mood, tuple(rows))
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    """The value of `--name value` or `--name=value`."""
+    for index, argument in enumerate(arguments):
+        if argument == name and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(name + "="):
+            return argument.partition("=")[2]
+    return None
