@@ -113,5 +113,6 @@ def by_kind(outputs: Sequence[NotebookNode], rules: Rules) -> dict[str, list[Any
 
 
 def kinds_of_image(outputs: Sequence[NotebookNode]) -> list[list[str]]:
-    """The image kinds of each output, to see whether two runs drew the same number of pictures."""
-    return [sorted(set(output.get("data", {})) & set(IMAGES)) for output in joined(outputs)]
+    """The kinds of each picture in order, to see whether two runs drew the same number of them."""
+    found = [sorted(set(output.get("data", {})) & set(IMAGES)) for output in joined(outputs)]
+    return [kinds for kinds in found if kinds]

@@ -8,8 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.residue import Watch
+from tests.seconds import NOTEBOOK_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[NOTEBOOK_SECONDS] = []
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how long each notebook took, so that one that grows slow is seen before it fails."""
+    for line in config.stash[NOTEBOOK_SECONDS]:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)
