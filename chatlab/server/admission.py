@@ -62,7 +62,7 @@ class Admission:
         self._sessions = sessions
         self._address_of = address_of
         self._refused = refused
-        self._caps = ConnectionCaps.of(
+        self.caps = ConnectionCaps.of(
             settings.max_connections_per_user, settings.max_connections_per_address
         )
         self._transport: StrictServer
@@ -108,13 +108,13 @@ class Admission:
             return None
         counted = handshake.state.pop("counted", None)
         if counted:
-            self._caps.release(*counted)
+            self.caps.release(*counted)
         self._refused(refusal.code)
         return refusal.to_refusal()
 
     async def _count_in(self, handshake: Handshake) -> None:
         user, address = handshake.state["claims"].sub, self._address_of(handshake)
-        self._caps.take(user, address)
+        self.caps.take(user, address)
         handshake.state["counted"] = (user, address)
 
     def open(self, sid: str, handshake: Handshake) -> Session:
@@ -138,7 +138,7 @@ class Admission:
         for timer in session.timers:
             timer.cancel()
         session.timers.clear()
-        self._caps.release(session.user, session.address)
+        self.caps.release(session.user, session.address)
         log.info("%s disconnected: %s", session.user, reason)
 
     # --- while connected ---------------------------------------------------------------------

@@ -57,7 +57,7 @@ class ChatServer:
         self.log, self.directory = open_storage(settings)
         self.sessions = Sessions()
         self._proxies = Proxies(settings.trusted_proxy, settings.origins)
-        self._inboxes: dict[str, Inbox] = {}
+        self.inboxes: dict[str, Inbox] = {}
         self._buckets = UserBuckets(settings.whole_user_rate)
         self._events: Chain[Event] = Chain()
         self._closing = False
@@ -134,7 +134,7 @@ class ChatServer:
         for session in self.sessions:
             self.transport.push_event(session.sid, "closing")
         await self._finish(within=self.settings.shutdown_grace)
-        for inbox in list(self._inboxes.values()):
+        for inbox in list(self.inboxes.values()):
             inbox.close()
         await self.transport.eio.close_all(within=FLUSH_SECONDS)
 
@@ -142,7 +142,7 @@ class ChatServer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         while (left := deadline - loop.time()) > 0:
-            running = [task for inbox in self._inboxes.values() for task in inbox.running]
+            running = [task for inbox in self.inboxes.values() for task in inbox.running]
             if not running:
                 return
             await asyncio.wait(running, timeout=left)
@@ -173,7 +173,7 @@ class ChatServer:
 
     def _opened(self, sid: str, handshake: Handshake) -> None:
         self.admission.open(sid, handshake)
-        self._inboxes[sid] = Inbox(
+        self.inboxes[sid] = Inbox(
             handle=self._handle,
             reply=self._reply,
             handler_timeout=self.settings.handler_timeout,
@@ -182,7 +182,7 @@ class ChatServer:
 
     async def _closed(self, sid: str, reason: str) -> None:
         session = self.sessions.remove(sid)
-        self._inboxes.pop(sid, None)
+        self.inboxes.pop(sid, None)
         if session is not None:
             self.admission.close(session, reason)
             await self.rooms.leave_all(session)
@@ -202,7 +202,7 @@ class ChatServer:
         except Exception:
             log.exception("an event could not be looked at")
             event.done, event.answer = True, InternalError().to_ack()
-        return self._inboxes[sid].put(event)
+        return self.inboxes[sid].put(event)
 
     def _check(self, event: Event, args: Sequence[Any]) -> None:
         """The socket's limit, the payload, the user's limit, in this order: cheapest first."""

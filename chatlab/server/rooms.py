@@ -78,7 +78,7 @@ class Rooms:
         self._may_join = may_join
         self._max_rooms = max_rooms
         self._rooms: dict[str, Room] = {}
-        self._outgoing: dict[str, _Outgoing] = {}
+        self.sending: dict[str, _Outgoing] = {}
         self._sends = 0
 
     def __len__(self) -> int:
@@ -193,7 +193,7 @@ class Rooms:
         """Serve stored messages to the members; called by the log in `seq` order."""
         room = self._rooms.get(name)
         for delivery in deliveries:
-            outgoing = self._outgoing.get(delivery.origin)
+            outgoing = self.sending.get(delivery.origin)
             if room is None and outgoing is None:
                 continue
             seq = delivery.message.seq
@@ -228,12 +228,12 @@ class Rooms:
         """Store a message of the event's socket; the feed skips that socket if the ack is `ok`."""
         self._sends += 1
         origin = f"{event.session.sid}/{self._sends}"
-        outgoing = self._outgoing[origin] = _Outgoing(event.session.sid, name)
+        outgoing = self.sending[origin] = _Outgoing(event.session.sid, name)
         event.after(lambda succeeded: self._sent(origin, outgoing, succeeded))
         return self._log.append(name, event.session.user, text, key, origin)
 
     def _sent(self, origin: str, outgoing: _Outgoing, succeeded: bool) -> None:
-        self._outgoing.pop(origin, None)
+        self.sending.pop(origin, None)
         if succeeded or outgoing.skipped is None:
             return
         # Stored, yet not acked `ok`: then the sender is served like everybody else.

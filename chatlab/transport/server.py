@@ -68,7 +68,7 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         self._connect_timeout = connect_timeout
         self._max_attachments = max_attachments
         self._max_unauthenticated = max_unauthenticated
-        self._waiting: dict[str, asyncio.TimerHandle] = {}
+        self.pending_connects: dict[str, asyncio.TimerHandle] = {}
         super().__init__(
             serializer=StrictPacket,
             logger=_library_log,
@@ -116,7 +116,7 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
     # --- from the engine ---------------------------------------------------------------------
 
     def _has_room(self, _request: web.Request) -> bool:
-        return len(self._waiting) < self._max_unauthenticated
+        return len(self.pending_connects) < self._max_unauthenticated
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
@@ -127,12 +127,12 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         session = self.eio.sockets.get(eio_sid)
         if session is not None:
             loop = asyncio.get_running_loop()
-            self._waiting[eio_sid] = loop.call_later(
+            self.pending_connects[eio_sid] = loop.call_later(
                 self._connect_timeout, session.drop, "no CONNECT in time"
             )
 
     def _stop_expecting(self, eio_sid: str) -> None:
-        timer = self._waiting.pop(eio_sid, None)
+        timer = self.pending_connects.pop(eio_sid, None)
         if timer:
             timer.cancel()
 
