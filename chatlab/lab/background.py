@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import socketio
 from aiohttp import web
@@ -22,12 +23,13 @@ from chatlab.lab.part import Part
 from chatlab.lab.portal import LoopThread, in_thread
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.tap import ServerTap, find_socketio
+from chatlab.lab.tokens import mint
 
 __all__ = ["Server", "background"]
 
 T = TypeVar("T")
-App = socketio.AsyncServer | web.Application
-Factory = Callable[[], App | Awaitable[App]]
+App: TypeAlias = "socketio.AsyncServer | web.Application"
+Factory: TypeAlias = "Callable[[], App | Awaitable[App]]"
 
 _router = ThreadRouter()
 
@@ -96,6 +98,8 @@ class Server(Part):
             )
         if self.sio is not None:
             self._listen_in(self.sio)
+        if not self.app.frozen:
+            self.app.on_shutdown.append(self._end_connections)
         self._runner = web.AppRunner(
             self.app,
             handle_signals=False,
@@ -116,19 +120,10 @@ class Server(Part):
             if getattr(original, "name", "") == usual:
                 level = min(original.getEffectiveLevel(), logging.WARNING)
                 owner.logger = quiet_logger(usual, self._book, level)
-                self._restore.append(
-                    lambda owner=owner, original=original: setattr(owner, "logger", original)
-                )
+                self._restore.append(functools.partial(setattr, owner, "logger", original))
 
     async def _shut_down(self) -> None:
-        if self.sio is not None:
-            await self._close_sockets(self.sio.eio)
         if self._runner is not None:
-            for connection in list(getattr(self._runner.server, "connections", ())):
-                # A client that does not answer (a silent wire is between) would be waited for.
-                transport = getattr(connection, "transport", None)
-                if transport is not None:
-                    transport.abort()
             await self._runner.cleanup()
         if self.sio is not None:
             await self._forget_loop(self.sio.eio)
@@ -137,18 +132,31 @@ class Server(Part):
         for undo in self._restore:
             undo()
 
-    async def _close_sockets(self, eio: Any) -> None:
-        """End every transport, as Engine.IO itself ends a websocket: an empty place in the queue.
+    async def _end_connections(self, _app: web.Application) -> None:
+        """Runs while aiohttp shuts down, after what the application itself does then."""
+        if type(self.sio) is socketio.AsyncServer:
+            await self._close_sockets(self.sio.eio)
+        for connection in list(getattr(self._runner and self._runner.server, "connections", ())):
+            # A client that does not answer (a silent wire is between) would be waited for.
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
 
-        `sio.disconnect` would tell the clients not to come back; a stopped server does not say so.
+    async def _close_sockets(self, eio: Any) -> None:
+        """End every transport without a word to the clients that would tell them to stay away.
+
+        `sio.disconnect` says that. An empty place in its queue is how Engine.IO ends a websocket;
+        a polling session has to be closed as well, or its client would poll on.
         """
-        sockets = list(eio.sockets.values())
-        for socket in sockets:
+        loop = asyncio.get_running_loop()
+        for session in list(eio.sockets.values()):
             with contextlib.suppress(Exception):
-                socket.queue.put_nowait(None)
-        deadline = asyncio.get_running_loop().time() + 0.2
-        while eio.sockets and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.005)
+                if not session.upgraded:
+                    await session.close(wait=False, abort=True, reason=eio.reason.TRANSPORT_CLOSE)
+                session.queue.put_nowait(None)
+        deadline = loop.time() + 0.2
+        while any(not s.closed for s in eio.sockets.values()) and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
     async def _forget_loop(self, eio: Any) -> None:
         """Let the same `socketio.AsyncServer` be started again on another loop."""
@@ -244,13 +252,47 @@ class Server(Part):
             tuple(rows),
         )
 
+    def token(self, user: str, *, ttl: float = 900.0, **claims: Any) -> str:
+        """A token for `user` that this server takes for `ttl` seconds; `claims` are added to it.
+
+        For chatlab's own server only: raises `RuntimeError` for any other.
+        """
+        settings = _settings(self.app)
+        if settings is None:
+            raise RuntimeError(f"{self.name} is not chatlab's server: it makes its own tokens")
+        return mint(
+            user,
+            secret=settings.secrets[0],
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            algorithm=settings.jwt_algorithm,
+            ttl=ttl,
+            claims=claims,
+        )
+
+
+def _settings(app: web.Application | None) -> Any:
+    """The settings of chatlab's own server inside `app`; None where there is none."""
+    for value in app.values() if app is not None else ():
+        settings = getattr(value, "settings", None)
+        if hasattr(settings, "jwt_secret"):
+            return settings
+    return None
+
 
 def _described(sio: Any, app: web.Application | None) -> list[tuple[str, str]]:
+    settings = _settings(app)
+    if settings is not None:
+        return [
+            ("storage", settings.storage or "memory"),
+            ("who gets in", "whoever has a token"),
+            ("limits", "off" if settings.no_limits else "on"),
+        ]
     if sio is None:
         return [("recorded", "nothing: no python-socketio server was found inside")]
     names = sorted({event for events in sio.handlers.values() for event in events})
-    rows = [("handles", ", ".join(names) or "no event yet")]
-    if type(sio) is socketio.AsyncServer:
-        checked = "connect" in names
-        rows.append(("who gets in", "its connect handler decides" if checked else "everybody"))
-    return rows
+    checked = "connect" in names
+    return [
+        ("handles", ", ".join(names) or "no event yet"),
+        ("who gets in", "its connect handler decides" if checked else "everybody"),
+    ]

@@ -175,7 +175,7 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
         with contextlib.suppress(ValueError):
             engineio.base_client.connected_clients.remove(eio)
         await eio._reset()
-        self.namespaces = {}
+        self.namespaces.clear()
         self.connected = False
 
     async def __aenter__(self) -> RawClient:
@@ -289,7 +289,7 @@ def raw_client(
 
     `target` is a server, a wire or an address; `auth` is the handshake's data or a function that
     makes it; `wait=False` returns as soon as the transport is open, accepted or not; `timeout` is
-    in seconds. Raises `Refused`, with the server's reason, or `socketio.exceptions.ConnectionError`.
+    in seconds. Raises `Refused`, with the server's reason, or python-socketio's `ConnectionError`.
     """
     target = _Target(url_of(target), auth, transports, wait, timeout, headers or {})
     return _Connecting(RawClient(name), target)

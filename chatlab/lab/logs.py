@@ -116,7 +116,8 @@ class ThreadRouter(logging.Handler):
         book = self._books.get(record.thread or 0)
         if book is not None:
             book.handle(record)
-        elif logging.getLogger().handlers == [self] and logging.lastResort is not None:
+        elif logging.getLogger().handlers == [self]:
             # Without this handler Python would have used its last resort: keep that.
-            if record.levelno >= logging.lastResort.level:
-                logging.lastResort.handle(record)
+            last = logging.lastResort
+            if last is not None and record.levelno >= last.level:
+                last.handle(record)

@@ -113,7 +113,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     def work() -> None:
         try:
             result = function()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller as it is
+        except BaseException as error:
             loop.call_soon_threadsafe(settle, None, error)
         else:
             loop.call_soon_threadsafe(settle, result, None)

@@ -20,13 +20,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import jwt
-
 from chatlab.lab import child
 from chatlab.lab.card import Card
 from chatlab.lab.logs import MOST_LINES, LogLines
 from chatlab.lab.part import Part
 from chatlab.lab.recorder import Recorder
+from chatlab.lab.tokens import mint
 
 __all__ = ["Process", "process"]
 
@@ -47,8 +46,9 @@ def process(
 
     `command` runs any other program instead, with `arguments` after it; `env` is added to this
     process's environment. It is ready when a line of its output matches `ready`, whose first group,
-    if any, is its address (None: at once). A second call with the same `name` stops the earlier one.
-    Raises `RuntimeError` with the last lines of its log when it ends or is silent for `timeout` s.
+    if any, is its address (None: at once). A second call with the same `name` stops the earlier
+    process. Raises `RuntimeError` with the last lines of its log when it ends before it is ready,
+    or is not ready within `timeout` seconds.
     """
     return Process(arguments, name=name, command=command, env=env, ready=ready, timeout=timeout)
 
@@ -105,10 +105,10 @@ class Process(Part):
     def _start(self) -> None:
         self._announced, self.pid = None, None
         self._frozen = self._stopped = False
+        # Out of reach of Interrupt, whose SIGINT goes to the kernel's group.
+        group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", None)
         apart: dict[str, Any] = (
-            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-            if sys.platform == "win32"
-            else {"start_new_session": True}  # out of reach of Interrupt's SIGINT
+            {"start_new_session": True} if group is None else {"creationflags": group}
         )
         self._child = subprocess.Popen(
             # By path and without site-packages: `-m chatlab.lab.child` would import all of the lab.
@@ -126,18 +126,19 @@ class Process(Part):
             target=self._read, args=(self._child,), name=f"lab: log of {self.name}", daemon=True
         )
         self._reader.start()
-        with self._seen:
-            self._seen.wait_for(self._settled, self._timeout)
-        if self._announced is None:
-            what = (
-                f"was not ready within {self._timeout:g} s"
-                if self._child.poll() is None
-                else "ended before it was ready"
-            )
+        announced = self._wait_until_ready()
+        if announced is None:
+            what = f"was not ready within {self._timeout:g} s"
+            if not self.running:
+                what = f"{self._state()} before it was ready"
             last = "\n".join(list(self._lines)[-12:]) or "(it printed nothing)"
             raise RuntimeError(f"{self.name} {what}. The last lines of its log:\n{last}")
-        if self._announced:
-            self.url = self._announced
+        self.url = announced or self.url
+
+    def _wait_until_ready(self) -> str | None:
+        with self._seen:
+            self._seen.wait_for(self._settled, self._timeout)
+            return self._announced
 
     def _settled(self) -> bool:
         reading = self._reader is not None and self._reader.is_alive()
@@ -169,7 +170,7 @@ class Process(Part):
     # -- faults ------------------------------------------------------------------------------------
 
     def kill(self) -> Self:
-        """SIGKILL: it ends at once and cleans up nothing, as at a power cut. Returns when it has."""
+        """SIGKILL: it ends at once and cleans up nothing. Returns when it has ended."""
         self._signal("SIGKILL", "killed")
         self._wait_blocking(_PATIENCE)
         return self
@@ -201,7 +202,7 @@ class Process(Part):
     def _signal(self, word: str, remark: str) -> Self:
         number = getattr(signal, word, None)
         if number is None and word != "SIGKILL":
-            raise RuntimeError(f"this system has no {word}: run the lesson on Linux, macOS or WSL2")
+            raise RuntimeError(f"this system has no {word}: use Linux, macOS or WSL2")
         if not self.running or self.pid is None:
             raise RuntimeError(f"{self.name} does not run ({self._state()}): nothing to signal")
         self.recorder.add("note", text=remark)
@@ -223,9 +224,12 @@ class Process(Part):
         return 128 - code if code is not None and code > 128 else code
 
     async def exited(self, timeout: float = 5.0) -> int:
-        """Wait until it has ended; returns `returncode`. Raises `TimeoutError` after `timeout` s."""
+        """Wait until it has ended; returns `returncode`.
+
+        Raises `TimeoutError` after `timeout` seconds.
+        """
         deadline = time.monotonic() + timeout
-        while self.running:  # noqa: ASYNC110 - the end of a process is no asyncio event
+        while self.running:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} still runs after {timeout:g} s")
             await asyncio.sleep(0.005)
@@ -275,17 +279,15 @@ class Process(Part):
         """
         if self._command is not None:
             raise RuntimeError(f"{self.name} is not `chatlab serve`: its tokens are its own affair")
-        now = time.time()
-        secret = self._env["CHATLAB_JWT_SECRET"].split(",")[0].strip()
-        usual = {
-            "sub": user,
-            "iat": int(now),
-            "exp": now + ttl,
-            "iss": self._env.get("CHATLAB_JWT_ISSUER", "chatlab"),
-            "aud": self._env.get("CHATLAB_JWT_AUDIENCE", "chatlab"),
-        }
-        algorithm = self._env.get("CHATLAB_JWT_ALGORITHM", "HS256")
-        return jwt.encode({**usual, **claims}, secret, algorithm=algorithm)
+        return mint(
+            user,
+            secret=self._env["CHATLAB_JWT_SECRET"].split(",")[0].strip(),
+            issuer=self._env.get("CHATLAB_JWT_ISSUER", "chatlab"),
+            audience=self._env.get("CHATLAB_JWT_AUDIENCE", "chatlab"),
+            algorithm=self._env.get("CHATLAB_JWT_ALGORITHM", "HS256"),
+            ttl=ttl,
+            claims=claims,
+        )
 
     def _state(self) -> str:
         code = self.returncode

@@ -1,8 +1,8 @@
 """A wire between clients and a server that breaks on purpose, at a chosen event.
 
 It stands in front of any Socket.IO server, in any language, and needs no hook inside. `mute` drops
-what comes and closes nothing, as when a phone loses its signal; `cut` closes; `drop` swallows single
-packets; `delay` is late; `heal` ends all of it.
+what comes and closes nothing, as when a phone loses its signal; `cut` closes; `drop` swallows
+single packets; `delay` is late; `heal` ends all of it.
 """
 
 from __future__ import annotations

@@ -33,14 +33,8 @@ def find_socketio(app: object) -> Any:
     """
     if isinstance(app, socketio.AsyncServer):
         return app
-    if isinstance(app, web.Application):
-        for value in app.values():
-            if isinstance(value, socketio.AsyncServer):
-                return value
-            inner = getattr(value, "sio", None)
-            if isinstance(inner, socketio.AsyncServer):
-                return inner
-    return None
+    values = app.values() if isinstance(app, web.Application) else ()
+    return next((value for value in values if isinstance(value, socketio.AsyncServer)), None)
 
 
 class ServerTap:
@@ -65,7 +59,6 @@ class ServerTap:
         self._wrap_item(handlers, "connect", self._connecting)
         self._wrap_item(handlers, "message", self._arriving)
         self._wrap_item(handlers, "disconnect", self._leaving)
-        self._wrap_method(self._sio.eio, "send_packet", self._sending)
         if self._stock:
             self._wrap_running(self._sio)
 
@@ -87,16 +80,6 @@ class ServerTap:
 
         handlers[key] = listening
         self._undo.append(lambda: handlers.__setitem__(key, original))
-
-    def _wrap_method(self, owner: Any, name: str, before: Callable[..., None]) -> None:
-        original: Callable[..., Awaitable[Any]] = getattr(owner, name)
-
-        async def listening(*args: Any, **kwargs: Any) -> Any:
-            before(*args, **kwargs)
-            return await original(*args, **kwargs)
-
-        setattr(owner, name, listening)
-        self._undo.append(lambda: delattr(owner, name))
 
     def _wrap_running(self, sio: Any) -> None:
         original = sio._handle_event_internal
@@ -129,6 +112,23 @@ class ServerTap:
         if name:
             self._names[eio_sid] = unquote(str(name))
         self._in[eio_sid], self._out[eio_sid] = Assembler(), Assembler()
+        session = self._sio.eio.sockets.get(eio_sid)
+        if hasattr(session, "push"):
+            self._wrap_sending(session, "push", eio_sid)  # chatlab's transport
+        elif session is not None:
+            self._wrap_sending(session, "send", eio_sid)
+
+    def _wrap_sending(self, session: Any, name: str, eio_sid: str) -> None:
+        """Hear what is handed to one Engine.IO session: every way of sending ends there."""
+        original = getattr(session, name)
+
+        def listening(packet: Any) -> Any:
+            if not session.closed:
+                self._sending(eio_sid, packet)
+            return original(packet)
+
+        # Not undone: it goes with the session.
+        setattr(session, name, listening)
 
     def _arriving(self, eio_sid: str, data: str | bytes, *_: Any) -> None:
         seen = self._in.setdefault(eio_sid, Assembler()).feed(data)
@@ -142,8 +142,8 @@ class ServerTap:
         payload = data[1] if len(data) == 2 else tuple(data[1:]) or None
         self._inbox.add(str(data[0]), payload, self._name(eio_sid))
 
-    def _sending(self, eio_sid: str, packet: Any, *_: Any) -> None:
-        if packet.packet_type != engine.MESSAGE or eio_sid not in self._sio.eio.sockets:
+    def _sending(self, eio_sid: str, packet: Any) -> None:
+        if packet.packet_type != engine.MESSAGE:
             return
         seen = self._out.setdefault(eio_sid, Assembler()).feed(packet.data)
         if seen is not None:
