@@ -7,10 +7,13 @@ from typing import Final
 
 from chatlab.errors import SettingsError
 from chatlab.settings import Settings
+from chatlab.storage import sqlite_file
 from chatlab.storage.base import RoomLog, UserDirectory
 from chatlab.storage.memory import MemoryDirectory, MemoryLog
+from chatlab.storage.sqlite import SqliteLog
+from chatlab.storage.sqlite_users import SqliteDirectory, UserFile
 
-__all__ = ["open_storage"]
+__all__ = ["open_storage", "open_users"]
 
 
 def open_storage(settings: Settings) -> tuple[RoomLog, UserDirectory]:
@@ -31,6 +34,38 @@ def _memory(settings: Settings) -> tuple[RoomLog, UserDirectory]:
     return MemoryLog(history=settings.history, key_ttl=settings.key_ttl), MemoryDirectory()
 
 
+def _sqlite(settings: Settings) -> tuple[RoomLog, UserDirectory]:
+    log = SqliteLog(
+        sqlite_file.path_of(settings.storage),
+        sync=settings.sqlite_sync,
+        history=settings.history,
+        key_ttl=settings.key_ttl,
+        # Half of it, so that who waited for a lock is still answered in time.
+        busy=settings.storage_timeout / 2,
+        stalled_after=settings.storage_timeout,
+    )
+    return log, SqliteDirectory(log)
+
+
+def open_users(url: str, *, create: bool = False) -> UserFile:
+    """The directory that `url` names, for the command line: at once, without a loop.
+
+    With `create`, a file that does not exist yet is made. A server that has the file open notices
+    changes within a second. Raises `SettingsError` where there is nothing to open: memory, too,
+    belongs to the server alone.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == "memory":
+        raise SettingsError(
+            "memory:// keeps users in the server's own memory, out of reach of this command: "
+            "start the server with --storage sqlite:///chat.db to have a list of users"
+        )
+    if scheme != "sqlite":
+        raise SettingsError(f"--storage {scheme}://… is not known: use sqlite:///relative/path")
+    return UserFile(sqlite_file.path_of(url), create=create)
+
+
 _BACKENDS: Final[Mapping[str, Callable[[Settings], tuple[RoomLog, UserDirectory]]]] = {
     "memory": _memory,
+    "sqlite": _sqlite,
 }

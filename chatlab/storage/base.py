@@ -29,6 +29,7 @@ __all__ = [
     "Snapshot",
     "User",
     "UserDirectory",
+    "check_encodable",
     "encodable",
     "fail",
     "history_lost",
@@ -253,6 +254,12 @@ def encodable(*texts: str | None) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_encodable(*texts: str | None) -> None:
+    """Raises `InvalidPayload` unless all are `encodable`."""
+    if not encodable(*texts):
+        raise InvalidPayload("Not valid Unicode", field="payload")
 
 
 def key_reused() -> InvalidPayload:

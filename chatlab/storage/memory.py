@@ -26,6 +26,7 @@ from chatlab.storage.base import (
     Page,
     Snapshot,
     User,
+    check_encodable,
     encodable,
     fail,
     history_lost,
@@ -117,23 +118,27 @@ class MemoryLog:
     ) -> asyncio.Future[Appended]:
         """See `RoomLog.append`; the future is done when it is returned."""
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        if not encodable(room, user, text, key):
-            return fail(future, InvalidPayload("Not valid Unicode"))
+        try:
+            future.set_result(self._append(room, user, text, key, origin))
+        except InvalidPayload as error:
+            fail(future, error)
+        return future
+
+    def _append(self, room: str, user: str, text: str, key: str | None, origin: str) -> Appended:
+        check_encodable(room, user, text, key)
         now = self._clock()
         if key is not None:
             earlier = self._remembered(room, user, key, now)
             if earlier is not None:
                 if earlier.text != text:
-                    return fail(future, key_reused())
-                future.set_result(Appended(earlier, True))
-                return future
+                    raise key_reused()
+                return Appended(earlier, True)
         message = self._store(room, user, text, key, now)
         try:
             self.feed(room, [Delivery(message, origin)])
         except Exception:
             _log.exception("the feed of room %r failed", room)
-        future.set_result(Appended(message, False))
-        return future
+        return Appended(message, False)
 
     def _store(self, room: str, user: str, text: str, key: str | None, now: float) -> Message:
         kept = self._rooms.get(room)
@@ -180,6 +185,7 @@ class MemoryLog:
         max_bytes: int,
     ) -> Snapshot:
         """See `RoomLog.snapshot`."""
+        check_encodable(room, user)
         kept = self._rooms.get(room) or _Room()
         current = room_epoch(self._token, room)
         lost = history_lost(
@@ -198,6 +204,7 @@ class MemoryLog:
         self, room: str, *, after: int | None, before: int | None, limit: int, max_bytes: int
     ) -> Page:
         """See `RoomLog.page`."""
+        check_encodable(room)
         kept = self._rooms.get(room) or _Room()
         if after is not None:
             messages = _upwards(kept, after + 1, limit, max_bytes)
@@ -212,6 +219,7 @@ class MemoryLog:
         self, room: str, user: str, *, delivered: int, read: int
     ) -> tuple[Cursor, Cursor]:
         """See `RoomLog.mark`."""
+        check_encodable(room, user)
         kept = self._rooms.get(room) or _Room()
         if max(delivered, read) > kept.seq:
             raise InvalidPayload(f"The newest message of this room is {kept.seq}", field="seq")
