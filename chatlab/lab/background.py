@@ -91,6 +91,11 @@ class Server(Part):
             self.app = web.Application()
             made.attach(self.app)
         elif isinstance(made, web.Application):
+            if made.frozen:
+                raise ValueError(
+                    "this aiohttp application has run before and cannot run again: give background "
+                    "a function that makes a new one, as in background(lambda: create_app(…))"
+                )
             self.app = made
         else:
             raise TypeError(
@@ -98,8 +103,7 @@ class Server(Part):
             )
         if self.sio is not None:
             self._listen_in(self.sio)
-        if not self.app.frozen:
-            self.app.on_shutdown.append(self._end_connections)
+        self.app.on_shutdown.append(self._end_connections)
         self._runner = web.AppRunner(
             self.app,
             handle_signals=False,

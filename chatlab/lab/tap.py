@@ -49,9 +49,12 @@ class ServerTap:
         self._in: dict[str, Assembler] = {}
         self._out: dict[str, Assembler] = {}
         self._undo: list[Callable[[], None]] = []
-        # A subclass may run handlers in its own way; then an event counts when its packet arrives.
-        own = getattr(type(sio), "_handle_event_internal", None)
-        self._stock = own is socketio.AsyncServer._handle_event_internal
+        # A subclass that dispatches in its own way has no moment at which a handler is given an
+        # event; there an event counts when its packet arrives.
+        self._stock = all(
+            getattr(type(sio), name, None) is getattr(socketio.AsyncServer, name)
+            for name in ("_handle_eio_message", "_handle_event", "_handle_event_internal")
+        )
 
     def attach(self) -> None:
         """Start listening. The server must not have connections yet."""
