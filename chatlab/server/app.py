@@ -84,7 +84,7 @@ class ChatServer:
             admission=self.admission,
             transport=self.transport,
         )
-        self._handlers = chat.handlers
+        self.handlers = chat.handlers
         self.log.feed = self._feed
         self.directory.changed = self.admission.directory_changed
 
@@ -218,7 +218,7 @@ class ChatServer:
         return await self._events.run(event, self._call)
 
     async def _call(self, event: Event) -> Any:
-        return await self._handlers[event.name](event, event.request)
+        return await self.handlers[event.name](event, event.request)
 
     def _reply(self, event: Event, answer: Any) -> Any:
         """Write the ack, or for an event without one that failed, an `error` event."""
