@@ -1,0 +1,334 @@
+# ---
+# jupyter:
+#   for_authors: |
+#     Every term of the glossary is a heading of its own, and the heading is the anchor: blanks become
+#     hyphens, capitals stay. Link a term at its first use in a lesson, in whatever form the sentence
+#     needs:
+#         an [ack](09_quick_reference.ipynb#Ack) · [retries](09_quick_reference.ipynb#Retry)
+#         from exercises/: [key](../notebooks/09_quick_reference.ipynb#Idempotency-key)
+#     JupyterLab, nbconvert and GitHub all make these anchors by themselves; tests/links.py follows
+#     them. Headings of the glossary hold plain words only: no code, no brackets.
+# ---
+
+# %% [markdown]
+# # Quick reference
+#
+# Every pattern of the lessons in a few lines, in JavaScript and in Python that has been run. Below it, the
+# [glossary](#Glossary): each word that the lessons use.
+#
+# | Pattern | JavaScript | Python |
+# |---|---|---|
+# | [Emit with ack](#Emit-with-ack) | `socket.emit(name, data, (res) => …)` | `res = await client.call(name, data)` |
+# | [Acknowledge](#Acknowledge) | `socket.on(name, (data, ack) => ack({ ok: true }))` | `return {"ok": True}` |
+# | [Ack timeout](#Ack-timeout) | `socket.timeout(500).emit(name, data, (err, res) => …)` | `await client.call(name, data, timeout=0.5)` |
+# | [Auth middleware](#Auth-middleware) | `io.use((socket, next) => …)` | `@sio.event async def connect(sid, environ, auth)` |
+# | [Send token](#Send-token) | `io(url, { auth: { token } })` | `await client.connect(url, auth={"token": token})` |
+# | [Reject](#Reject) | `next(new Error("Invalid token"))` | `raise socketio.exceptions.ConnectionRefusedError("Invalid token")` |
+# | [Handle auth error](#Handle-auth-error) | `socket.on("connect_error", (err) => …)` | `@client.event async def connect_error(data)` |
+# | Redis adapter | `io.adapter(createAdapter(pub, sub))` | comes with lesson 05 |
+
+# %%
+import asyncio
+import datetime
+
+import jwt
+import socketio
+
+from chatlab.lab import background
+
+SECRET = "a secret of at least 32 bytes, please"
+
+# %% [markdown]
+# ## Patterns
+#
+# The cells below share one server. It is plain python-socketio; `background` only starts it on a thread of its own.
+
+# %% [markdown]
+# ### Auth middleware
+#
+# Runs once for each attempt to connect, before anything else of that socket is heard.
+#
+# ```javascript
+# io.use((socket, next) => {
+#   try {
+#     const claims = jwt.verify(socket.handshake.auth?.token, SECRET, { algorithms: ["HS256"] });
+#     if (!claims.sub || !claims.exp) return next(new Error("Invalid token"));
+#     socket.data.user = claims.sub;
+#     next();
+#   } catch {
+#     next(new Error("Invalid token"));
+#   }
+# });
+# ```
+#
+# Python has the `connect` handler instead. Whatever goes wrong in it has to become a refusal; lesson 02 shows what happens
+# otherwise.
+
+# %%
+sio = socketio.AsyncServer(async_mode="aiohttp")
+
+
+@sio.event
+async def connect(sid, environ, auth):
+    try:
+        required = {"require": ["sub", "exp"]}
+        claims = jwt.decode(auth["token"], SECRET, algorithms=["HS256"], options=required)
+    except Exception:
+        raise socketio.exceptions.ConnectionRefusedError("Invalid token") from None
+    await sio.save_session(sid, {"user": claims["sub"]})
+
+
+# %% [markdown]
+# ### Acknowledge
+#
+# ```javascript
+# socket.on("send-message", async (data, ack) => {
+#   const message = await store(socket.data.user, data.text);
+#   ack({ ok: true, id: message.id });
+# });
+# ```
+#
+# In Python the handler's return value is the [ack](#Ack).
+
+# %%
+stored = []
+
+
+@sio.on("send-message")
+async def send_message(sid, data):
+    session = await sio.get_session(sid)
+    stored.append((session["user"], data["text"]))
+    return {"ok": True, "id": len(stored)}
+
+
+@sio.on("be-slow")
+async def be_slow(sid):
+    await sio.sleep(1)
+    return {"ok": True}
+
+
+server = background(sio)
+print("running" if server.running else "stopped")
+
+# %% [markdown]
+# ### Send token
+#
+# Once, in the [handshake](#Handshake), and in no payload afterwards. A function is asked again at every connection, so that a
+# reconnect carries a fresh token.
+#
+# ```javascript
+# const socket = io(url, { auth: (send) => fetchToken().then((token) => send({ token })) });
+# ```
+
+
+# %%
+def fetch_token():
+    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=15)
+    return {"token": jwt.encode({"sub": "alice", "exp": expires}, SECRET, algorithm="HS256")}
+
+
+client = socketio.AsyncClient()
+await client.connect(server.url, auth=fetch_token, transports=["websocket"])
+client.connected
+
+# %% [markdown]
+# ### Emit with ack
+#
+# ```javascript
+# socket.emit("send-message", { text: "hello" }, (res) => {
+#   if (res.ok) console.log("stored as", res.id);
+# });
+#
+# const res = await socket.emitWithAck("send-message", { text: "hello" }); // the same, to await
+# ```
+
+# %%
+await client.call("send-message", {"text": "hello"})
+
+# %% [markdown]
+# With a [callback](#Callback), `emit` returns at once, and the function runs when the answer comes:
+
+# %%
+answer = asyncio.get_running_loop().create_future()
+await client.emit("send-message", {"text": "hello again"}, callback=answer.set_result)
+await answer
+
+# %% [markdown]
+# ### Ack timeout
+#
+# ```javascript
+# socket.timeout(500).emit("be-slow", (err, res) => {
+#   if (err) console.log("no answer: it may or may not have happened");
+# });
+# ```
+#
+# Without a [timeout](#Timeout) JavaScript waits for ever; Python's `call` waits 60 seconds.
+
+# %%
+try:
+    await client.call("be-slow", timeout=0.5)
+except socketio.exceptions.TimeoutError:
+    print("no answer: it may or may not have happened")
+
+# %% [markdown]
+# ### Reject
+#
+# ```javascript
+# const refusal = new Error("Invalid token");
+# refusal.data = { code: "invalid_token", retry: false };
+# next(refusal);
+# ```
+#
+# In Python a further argument of the exception becomes the `data`:
+#
+# ```python
+# data = {"code": "invalid_token", "retry": False}
+# raise socketio.exceptions.ConnectionRefusedError("Invalid token", data)
+# ```
+#
+# Python has a `ConnectionRefusedError` of its own. It refuses too, but the client is told no reason: use the one of `socketio`.
+#
+# ### Handle auth error
+#
+# ```javascript
+# socket.on("connect_error", (err) => {
+#   if (err.message === "Invalid token") showLogin();
+# });
+# ```
+#
+# Python raises a `ConnectionError` as well, which does not say why; the reason comes to `connect_error`.
+
+# %%
+stranger = socketio.AsyncClient()
+
+
+@stranger.event
+async def connect_error(data):
+    print("connect_error:", data)
+
+
+try:
+    await stranger.connect(server.url, auth={"token": "forged"}, transports=["websocket"])
+except socketio.exceptions.ConnectionError as error:
+    print("ConnectionError:", error)
+
+# %%
+await client.disconnect()
+server.stop()
+print("running" if server.running else "stopped")
+
+# %% [markdown]
+# ### Redis adapter
+#
+# Several servers share their rooms through Redis. The row comes with lesson 05, where it is run.
+
+# %% [markdown]
+# ## Glossary
+#
+# ### Ack
+# Short for *acknowledgement*: the server's answer to one event, sent to the one who emitted it. It means what the server makes it
+# mean. In this workshop `ok: true` means *stored*. First met in [lesson 01](01_acknowledgements.ipynb).
+#
+# ### Authentication
+# Finding out who is at the other end, and being sure of it. What that person may then do is another question, *authorization*.
+#
+# ### Backoff
+# Waiting longer before each [retry](#Retry), usually twice as long as the last time, so that a server in trouble is not asked ever
+# faster.
+#
+# ### Backpressure
+# What a slow reader does to a fast writer. Data that is not read piles up somewhere; a server needs to notice, and either slow the
+# writer down or drop the reader, before its memory is full.
+#
+# ### Broadcast
+# One message, sent to many sockets: those of a [room](#Room), usually without the sender's own.
+#
+# ### Callback
+# A function that you hand over, to be called later: when the answer comes, or when something happens.
+#
+# ### Claim
+# One statement in a [token](#Token), such as `sub` (who), `exp` (until when), `iss` (issued by whom) or `aud` (meant for whom).
+# It is worth as much as the [signature](#Signature) over it.
+#
+# ### Epoch
+# The name of one life of a room's log. While it stays the same, [seq](#Seq) numbers can be compared. A new epoch says that history
+# was lost and counting has begun again.
+#
+# ### Event
+# A named message over a Socket.IO connection, with a payload: `send-message` with `{"text": "hello"}`. Both sides can send them.
+#
+# ### Fail closed
+# When a check breaks, the answer is no. The opposite, *failing open*, lets everybody in as soon as something goes wrong.
+#
+# ### Fan-out
+# How many deliveries come of one message. A message in a room of 1,000 costs the server about 1,000 sends.
+#
+# ### Fire and forget
+# Sending without asking for an answer. The sender learns nothing, in particular not that the message was lost.
+#
+# ### Handler
+# The function that the server runs when an [event](#Event) of a certain name arrives.
+#
+# ### Handshake
+# The first exchange on a new connection, in which the client may say who it is and the server lets it in or refuses it. Only then
+# do events flow.
+#
+# ### Idempotency key
+# A name that the client makes up for one message and repeats at every [retry](#Retry). The server keeps it with the message: when
+# it comes again, the message is not stored again, and the first answer is given again. *Idempotent* means that doing a thing twice
+# changes no more than doing it once.
+#
+# ### Jitter
+# Chance added to a waiting time, so that a thousand clients that failed together do not come back together.
+#
+# ### Join
+# Entering a [room](#Room), to receive what is sent there. (It has nothing to do with a database's `JOIN`.)
+#
+# ### Load balancer
+# A program in front of several equal servers that hands each new connection to one of them.
+#
+# ### Middleware
+# A function that runs before the one that does the work, for every connection or every event: it can look, add something, or
+# refuse.
+#
+# ### Namespace
+# A channel of its own inside one connection, with its own handlers and its own [handshake](#Handshake). The lessons use only the
+# default one, `/`.
+#
+# ### Rate limiting
+# Allowing each client so many events in so much time, and refusing the rest.
+#
+# ### Receipt
+# Word from the others about a message: it was *delivered* to their device, or they have *read* it. An [ack](#Ack) cannot say
+# either.
+#
+# ### Retry
+# Sending the same thing again because no answer came. Without an [idempotency key](#Idempotency-key) it may happen twice.
+#
+# ### Room
+# A named set of sockets on the server. Whatever is sent to the room goes to each of them. Clients do not see rooms; only the server
+# puts a socket in or takes it out.
+#
+# ### Seq
+# A message's number in its room: 1, 2, 3, without a gap and the same for everybody. Whoever has 4 and then gets 6 knows that 5 is
+# missing.
+#
+# ### Session
+# A dictionary that the server keeps for each socket, for as long as it is connected.
+#
+# ### Sid
+# *Session id*: the random name of one connection. It changes at every reconnect, so it is no name for a user.
+#
+# ### Signature
+# A number, computed from a text and a secret, that nobody can compute without the secret. It shows that the text was not changed.
+# It does not hide the text.
+#
+# ### Timeout
+# The time after which the one who waits gives up. It says nothing about what happened at the other end.
+#
+# ### Token
+# Here: a *JSON Web Token* (JWT), a few [claims](#Claim) as JSON with a [signature](#Signature) over them. A login service hands it
+# to the client, and the client shows it to the chat server. Anybody can read it; nobody can change it unseen.
+#
+# ### Validation
+# Checking that a payload has the shape and the values that a [handler](#Handler) was written for, before the handler sees it.
