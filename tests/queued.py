@@ -5,6 +5,7 @@ nbval and nbclient send one cell at a time and cannot see a fault that skips the
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 import nbformat
 from build import missing
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 from outputs import Rules, differences, kinds_of_image
 
@@ -76,23 +77,26 @@ def run_all(path: Path) -> Run:
     """Queue all code cells of the notebook at once in a new kernel, and gather what comes back.
 
     Ends when every cell is done or nothing has come for a minute. Raises RuntimeError where the
-    kernel does not start.
+    kernel does not start. May be called from any thread that has no running loop.
     """
+    return asyncio.run(_run_all(path))
+
+
+async def _run_all(path: Path) -> Run:
     notebook = nbformat.read(path, as_version=4)
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(path.parent), extra_arguments=["--IPKernelApp.log_level=40"])
-    client = manager.blocking_client()
+    manager = AsyncKernelManager(kernel_name="python3")
+    await manager.start_kernel(cwd=str(path.parent), extra_arguments=["--IPKernelApp.log_level=40"])
+    client = manager.client()
     try:
         client.start_channels()
-        client.wait_for_ready(timeout=START_S)
-        return gather(client, notebook)
+        await client.wait_for_ready(timeout=START_S)
+        return await gather(client, notebook)
     finally:
         client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
+        await manager.shutdown_kernel(now=True)
 
 
-def gather(client: Any, notebook: NotebookNode) -> Run:
+async def gather(client: Any, notebook: NotebookNode) -> Run:
     queued: dict[str, Cell] = {}
     left_out = []
     started_at = time.monotonic()
@@ -107,23 +111,23 @@ def gather(client: Any, notebook: NotebookNode) -> Run:
         # JupyterLab sends the same: only a cell that is tagged so lets the queue go on.
         sent = client.execute(stored.source, allow_stdin=False, stop_on_error=not cell.may_raise)
         queued[sent] = cell
-    collect_outputs(client, queued)
-    collect_replies(client, queued)
+    await collect_outputs(client, queued)
+    await collect_replies(client, queued)
     return Run(list(queued.values()), left_out, started_at)
 
 
-def collect_outputs(client: Any, queued: dict[str, Cell]) -> None:
+async def collect_outputs(client: Any, queued: dict[str, Cell]) -> None:
     clear_before_next: set[str] = set()
     while not all(cell.idle_at for cell in queued.values()):
         try:
-            message = client.get_iopub_msg(timeout=STALLED_S)
+            message = await client.get_iopub_msg(timeout=STALLED_S)
         except Empty:
             return
-        cell = queued.get(message["parent_header"].get("msg_id", ""))
+        sender = message["parent_header"].get("msg_id", "")
+        cell = queued.get(sender)
         if cell is None:
             continue
         kind, content = message["msg_type"], message["content"]
-        sender = message["parent_header"]["msg_id"]
         if kind == "status" and content["execution_state"] == "idle":
             cell.idle_at = time.monotonic()
         elif kind == "clear_output":
@@ -138,11 +142,11 @@ def collect_outputs(client: Any, queued: dict[str, Cell]) -> None:
             cell.outputs.append(nbformat.v4.output_from_msg(message))
 
 
-def collect_replies(client: Any, queued: dict[str, Cell]) -> None:
+async def collect_replies(client: Any, queued: dict[str, Cell]) -> None:
     # The last reply may be a moment behind the last "idle"; one that is missing never comes.
     while not all(cell.reply for cell in queued.values()):
         try:
-            message = client.get_shell_msg(timeout=2.0)
+            message = await client.get_shell_msg(timeout=2.0)
         except Empty:
             return
         cell = queued.get(message["parent_header"].get("msg_id", ""))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,24 @@ def test_npm_installs_from_the_public_registry_alone() -> None:
     for path in found:
         addresses = re.findall(r'"resolved": "([^"]+)"', path.read_text())
         assert all(each.startswith("https://registry.npmjs.org/") for each in addresses)
+
+
+def test_the_installed_package_is_this_one_and_has_its_command(project: dict[str, Any]) -> None:
+    try:
+        installed = metadata.distribution(project["name"])
+    except metadata.PackageNotFoundError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("chatlab is on the path without being installed")
+    assert installed.version == project["version"]
+    (command,) = installed.entry_points.select(group="console_scripts", name="chatlab")
+    assert command.value == project["scripts"]["chatlab"] == "chatlab.cli:main"
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "chatlab" / "py.typed").exists()
+
+
+def test_a_released_version_is_in_the_changelog(project: dict[str, Any]) -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in text or f"## [{project['version']}]" in text
