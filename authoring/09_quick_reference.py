@@ -1,9 +1,9 @@
 # ---
 # jupyter:
 #   for_authors: |
-#     Every term of the glossary is a heading of its own, and the heading is the anchor: blanks become
-#     hyphens, capitals stay. Link a term at its first use in a lesson, in whatever form the sentence
-#     needs:
+#     Every term of the glossary is a heading of its own, and the heading is the anchor: blanks
+#     become hyphens, capitals stay. Link a term at its first use in a lesson, in whatever form the
+#     sentence needs:
 #         an [ack](09_quick_reference.ipynb#Ack) · [retries](09_quick_reference.ipynb#Retry)
 #         from exercises/: [key](../notebooks/09_quick_reference.ipynb#Idempotency-key)
 #     JupyterLab, nbconvert and GitHub all make these anchors by themselves; tests/links.py follows
@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Quick reference
 #
-# Every pattern of the lessons in a few lines, in JavaScript and in Python that has been run. Below it, the
-# [glossary](#Glossary): each word that the lessons use.
+# Every pattern of the lessons in a few lines, in JavaScript and in Python that has been run. Below
+# it, the [glossary](#Glossary): each word that the lessons use.
 #
 # | Pattern | JavaScript | Python |
 # |---|---|---|
@@ -41,7 +41,8 @@ SECRET = "a secret of at least 32 bytes, please"
 # %% [markdown]
 # ## Patterns
 #
-# The cells below share one server. It is plain python-socketio; `background` only starts it on a thread of its own.
+# The cells below share one server. It is plain python-socketio; `background` only starts it on a
+# thread of its own.
 
 # %% [markdown]
 # ### Auth middleware
@@ -61,8 +62,8 @@ SECRET = "a secret of at least 32 bytes, please"
 # });
 # ```
 #
-# Python has the `connect` handler instead. Whatever goes wrong in it has to become a refusal; lesson 02 shows what happens
-# otherwise.
+# Python has the `connect` handler instead. Whatever goes wrong in it has to become a refusal;
+# lesson 02 shows what happens otherwise.
 
 # %%
 sio = socketio.AsyncServer(async_mode="aiohttp")
@@ -113,8 +114,8 @@ print("running" if server.running else "stopped")
 # %% [markdown]
 # ### Send token
 #
-# Once, in the [handshake](#Handshake), and in no payload afterwards. A function is asked again at every connection, so that a
-# reconnect carries a fresh token.
+# Once, in the [handshake](#Handshake), and in no payload afterwards. A function is asked again at
+# every connection, so that a reconnect carries a fresh token.
 #
 # ```javascript
 # const socket = io(url, { auth: (send) => fetchToken().then((token) => send({ token })) });
@@ -186,7 +187,8 @@ except socketio.exceptions.TimeoutError:
 # raise socketio.exceptions.ConnectionRefusedError("Invalid token", data)
 # ```
 #
-# Python has a `ConnectionRefusedError` of its own. It refuses too, but the client is told no reason: use the one of `socketio`.
+# Python has a `ConnectionRefusedError` of its own. It refuses too, but the client is told no
+# reason: use the one of `socketio`.
 #
 # ### Handle auth error
 #
@@ -196,7 +198,8 @@ except socketio.exceptions.TimeoutError:
 # });
 # ```
 #
-# Python raises a `ConnectionError` as well, which does not say why; the reason comes to `connect_error`.
+# Python raises a `ConnectionError` as well, which does not say why; the reason comes to
+# `connect_error`.
 
 # %%
 stranger = socketio.AsyncClient()
@@ -226,109 +229,124 @@ print("running" if server.running else "stopped")
 # ## Glossary
 #
 # ### Ack
-# Short for *acknowledgement*: the server's answer to one event, sent to the one who emitted it. It means what the server makes it
-# mean. In this workshop `ok: true` means *stored*. First met in [lesson 01](01_acknowledgements.ipynb).
+# Short for *acknowledgement*: the server's answer to one event, sent to the one who emitted it. It
+# means what the server makes it mean. In this workshop `ok: true` means *stored*. First met in
+# [lesson 01](01_acknowledgements.ipynb).
 #
 # ### Authentication
-# Finding out who is at the other end, and being sure of it. What that person may then do is another question, *authorization*.
+# Finding out who is at the other end, and being sure of it. What that person may then do is another
+# question, *authorization*.
 #
 # ### Backoff
-# Waiting longer before each [retry](#Retry), usually twice as long as the last time, so that a server in trouble is not asked ever
-# faster.
+# Waiting longer before each [retry](#Retry), usually twice as long as the last time, so that a
+# server in trouble is not asked ever faster.
 #
 # ### Backpressure
-# What a slow reader does to a fast writer. Data that is not read piles up somewhere; a server needs to notice, and either slow the
-# writer down or drop the reader, before its memory is full.
+# What a slow reader does to a fast writer. Data that is not read piles up somewhere; a server needs
+# to notice, and either slow the writer down or drop the reader, before its memory is full.
 #
 # ### Broadcast
 # One message, sent to many sockets: those of a [room](#Room), usually without the sender's own.
 #
 # ### Callback
-# A function that you hand over, to be called later: when the answer comes, or when something happens.
+# A function that you hand over, to be called later: when the answer comes, or when something
+# happens.
 #
 # ### Claim
-# One statement in a [token](#Token), such as `sub` (who), `exp` (until when), `iss` (issued by whom) or `aud` (meant for whom).
-# It is worth as much as the [signature](#Signature) over it.
+# One statement in a [token](#Token), such as `sub` (who), `exp` (until when), `iss` (issued by
+# whom) or `aud` (meant for whom). It is worth as much as the [signature](#Signature) over it.
 #
 # ### Epoch
-# The name of one life of a room's log. While it stays the same, [seq](#Seq) numbers can be compared. A new epoch says that history
-# was lost and counting has begun again.
+# The name of one life of a room's log. While it stays the same, [seq](#Seq) numbers can be
+# compared. A new epoch says that history was lost and counting has begun again.
 #
 # ### Event
-# A named message over a Socket.IO connection, with a payload: `send-message` with `{"text": "hello"}`. Both sides can send them.
+# A named message over a Socket.IO connection, with a payload: `send-message` with `{"text":
+# "hello"}`. Both sides can send them.
 #
 # ### Fail closed
-# When a check breaks, the answer is no. The opposite, *failing open*, lets everybody in as soon as something goes wrong.
+# When a check breaks, the answer is no. The opposite, *failing open*, lets everybody in as soon as
+# something goes wrong.
 #
 # ### Fan-out
-# How many deliveries come of one message. A message in a room of 1,000 costs the server about 1,000 sends.
+# How many deliveries come of one message. A message in a room of 1,000 costs the server about 1,000
+# sends.
 #
 # ### Fire and forget
-# Sending without asking for an answer. The sender learns nothing, in particular not that the message was lost.
+# Sending without asking for an answer. The sender learns nothing, in particular not that the
+# message was lost.
 #
 # ### Handler
 # The function that the server runs when an [event](#Event) of a certain name arrives.
 #
 # ### Handshake
-# The first exchange on a new connection, in which the client may say who it is and the server lets it in or refuses it. Only then
-# do events flow.
+# The first exchange on a new connection, in which the client may say who it is and the server lets
+# it in or refuses it. Only then do events flow.
 #
 # ### Idempotency key
-# A name that the client makes up for one message and repeats at every [retry](#Retry). The server keeps it with the message: when
-# it comes again, the message is not stored again, and the first answer is given again. *Idempotent* means that doing a thing twice
-# changes no more than doing it once.
+# A name that the client makes up for one message and repeats at every [retry](#Retry). The server
+# keeps it with the message: when it comes again, the message is not stored again, and the first
+# answer is given again. *Idempotent* means that doing a thing twice changes no more than doing it
+# once.
 #
 # ### Jitter
-# Chance added to a waiting time, so that a thousand clients that failed together do not come back together.
+# Chance added to a waiting time, so that a thousand clients that failed together do not come back
+# together.
 #
 # ### Join
-# Entering a [room](#Room), to receive what is sent there. (It has nothing to do with a database's `JOIN`.)
+# Entering a [room](#Room), to receive what is sent there. (It has nothing to do with a database's
+# `JOIN`.)
 #
 # ### Load balancer
 # A program in front of several equal servers that hands each new connection to one of them.
 #
 # ### Middleware
-# A function that runs before the one that does the work, for every connection or every event: it can look, add something, or
-# refuse.
+# A function that runs before the one that does the work, for every connection or every event: it
+# can look, add something, or refuse.
 #
 # ### Namespace
-# A channel of its own inside one connection, with its own handlers and its own [handshake](#Handshake). The lessons use only the
-# default one, `/`.
+# A channel of its own inside one connection, with its own handlers and its own
+# [handshake](#Handshake). The lessons use only the default one, `/`.
 #
 # ### Rate limiting
 # Allowing each client so many events in so much time, and refusing the rest.
 #
 # ### Receipt
-# Word from the others about a message: it was *delivered* to their device, or they have *read* it. An [ack](#Ack) cannot say
-# either.
+# Word from the others about a message: it was *delivered* to their device, or they have *read* it.
+# An [ack](#Ack) cannot say either.
 #
 # ### Retry
-# Sending the same thing again because no answer came. Without an [idempotency key](#Idempotency-key) it may happen twice.
+# Sending the same thing again because no answer came. Without an [idempotency
+# key](#Idempotency-key) it may happen twice.
 #
 # ### Room
-# A named set of sockets on the server. Whatever is sent to the room goes to each of them. Clients do not see rooms; only the server
-# puts a socket in or takes it out.
+# A named set of sockets on the server. Whatever is sent to the room goes to each of them. Clients
+# do not see rooms; only the server puts a socket in or takes it out.
 #
 # ### Seq
-# A message's number in its room: 1, 2, 3, without a gap and the same for everybody. Whoever has 4 and then gets 6 knows that 5 is
-# missing.
+# A message's number in its room: 1, 2, 3, without a gap and the same for everybody. Whoever has 4
+# and then gets 6 knows that 5 is missing.
 #
 # ### Session
 # A dictionary that the server keeps for each socket, for as long as it is connected.
 #
 # ### Sid
-# *Session id*: the random name of one connection. It changes at every reconnect, so it is no name for a user.
+# *Session id*: the random name of one connection. It changes at every reconnect, so it is no name
+# for a user.
 #
 # ### Signature
-# A number, computed from a text and a secret, that nobody can compute without the secret. It shows that the text was not changed.
-# It does not hide the text.
+# A number, computed from a text and a secret, that nobody can compute without the secret. It shows
+# that the text was not changed. It does not hide the text.
 #
 # ### Timeout
-# The time after which the one who waits gives up. It says nothing about what happened at the other end.
+# The time after which the one who waits gives up. It says nothing about what happened at the other
+# end.
 #
 # ### Token
-# Here: a *JSON Web Token* (JWT), a few [claims](#Claim) as JSON with a [signature](#Signature) over them. A login service hands it
-# to the client, and the client shows it to the chat server. Anybody can read it; nobody can change it unseen.
+# Here: a *JSON Web Token* (JWT), a few [claims](#Claim) as JSON with a [signature](#Signature) over
+# them. A login service hands it to the client, and the client shows it to the chat server. Anybody
+# can read it; nobody can change it unseen.
 #
 # ### Validation
-# Checking that a payload has the shape and the values that a [handler](#Handler) was written for, before the handler sees it.
+# Checking that a payload has the shape and the values that a [handler](#Handler) was written for,
+# before the handler sees it.
