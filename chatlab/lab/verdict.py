@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlab.lab.judging import FAULTS, Fault, Sent, Witness, identity, judge
+from chatlab.lab.verdict_rules import FAULTS, Fault, Sent, Witness, identity, judge
 from chatlab.lab.recorder import Entry, Recorder
 
 __all__ = ["Evidence", "Verdict", "verdict"]

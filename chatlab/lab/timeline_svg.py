@@ -1,0 +1,331 @@
+"""The rows of a timeline as an SVG that stands alone.
+
+Light and dark are both inside; shape tells what colour tells (dashes, crosses, hatching), so that
+it can be read without colours. What to show was decided before: this is geometry only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from chatlab.lab.timeline_rows import Lane, Leg, Row
+from chatlab.lab.timeline_style import STYLE, shortened, text_width
+from chatlab.lab.timeline_text import when
+
+__all__ = ["draw_svg"]
+
+_MARGIN = 66
+_CLOCK = 74
+_GAPS = {2: 430, 3: 330, 4: 236, 5: 180}
+_HALF_WALL = 9
+_HEAD = 9  # length of an arrow's head
+_SIGN = 7  # radius of a mark
+
+
+def draw_svg(
+    lanes: Sequence[Lane],
+    rows: Sequence[Row],
+    *,
+    title: str | None,
+    clock: bool,
+    description: str,
+) -> str:
+    """The drawing as one SVG document. `description` is the text that says the same."""
+    return _Drawing(lanes, rows, title, clock).document(description)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """Where a row's words stand: beside its source, above the arrow and, if long, below it too."""
+
+    x: float
+    anchor: str
+    above: str
+    above_rest: str
+    below: str
+
+
+class _Drawing:
+    def __init__(
+        self, lanes: Sequence[Lane], rows: Sequence[Row], title: str | None, clock: bool
+    ) -> None:
+        self._lanes, self._rows, self._title, self._clock = lanes, rows, title, clock
+        gap = _GAPS.get(len(lanes), max(128, 720 // max(1, len(lanes) - 1)))
+        left = _MARGIN + (_CLOCK if clock else 0)
+        self._x = [left + n * gap for n in range(len(lanes))]
+        self._width = self._x[-1] + _MARGIN
+        self._top = 34 if title else 10
+        self._labels = [self._label(row) if row.legs else None for row in rows]
+        self._y: list[float] = []
+        y = self._top + 34.0
+        for row, label in zip(rows, self._labels, strict=True):
+            y += 36 if row.legs else 32
+            self._y.append(y)
+            y += 13 if label is not None and label.below else 0
+        self._bottom = y + 20
+        self._height = self._bottom + 8
+        self._parts: list[str] = []
+
+    def document(self, description: str) -> str:
+        name = "tl-" + hashlib.sha256(description.encode()).hexdigest()[:10]
+        self._lane_lines()
+        self._walls(name)
+        for row, y, label in zip(self._rows, self._y, self._labels, strict=True):
+            self._row(row, y, label)
+        self._headers()
+        heading = escape(self._title or "Timeline")
+        width, height = round(self._width), round(self._height)
+        style = STYLE.replace("#root", f"#{name}")
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" id="{name}" role="img" '
+            f'aria-labelledby="{name}-t {name}-d" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}">\n'
+            f'<title id="{name}-t">{heading}</title>\n'
+            f'<desc id="{name}-d">{escape(description)}</desc>\n'
+            f"<style>{style}</style>\n"
+            f'<defs><pattern id="{name}-h" width="6" height="6" patternUnits="userSpaceOnUse" '
+            'patternTransform="rotate(45)"><rect width="6" height="6" class="wallback"/>'
+            '<path d="M0 0V6" class="hatch"/></pattern></defs>\n'
+            f'<rect class="page" x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="6"/>\n'
+            + "\n".join(self._parts)
+            + "\n</svg>\n"
+        )
+
+    # -- lanes -------------------------------------------------------------------------------------
+
+    def _headers(self) -> None:
+        if self._title:
+            self._text(16, 25, self._title, "title", "start")
+        for x, lane in zip(self._x, self._lanes, strict=True):
+            name = shortened(lane.name, 116, bold=True)
+            half = max(34.0, text_width(name, bold=True) / 2 + 12)
+            round_ = 12 if lane.role == "client" else 3
+            kind = lane.role + ("" if lane.recorded else " unseen")
+            self._add(
+                f'<rect class="head {kind}" x="{x - half:.0f}" y="{self._top}" '
+                f'width="{2 * half:.0f}" height="24" rx="{round_}"/>'
+            )
+            self._text(x, self._top + 16.5, name, "name", "middle")
+
+    def _lane_lines(self) -> None:
+        for number, (x, lane) in enumerate(zip(self._x, self._lanes, strict=True)):
+            start, open_ = self._top + 24.0, lane.recorded
+            for row, y in zip(self._rows, self._y, strict=True):
+                change = self._change(row, number)
+                if change is None or change == open_:
+                    continue
+                self._lane_line(x, start, y, open_)
+                start, open_ = y, change
+            self._lane_line(x, start, self._bottom, open_)
+
+    def _change(self, row: Row, lane: int) -> bool | None:
+        """Whether a row opens or closes the connection of this lane; None: neither."""
+        mine = row.lane == lane or (row.style == "off" and any(g.target == lane for g in row.legs))
+        if self._lanes[lane].role == "server" or not mine:
+            return None
+        if row.style in ("off", "cut"):
+            return False if row.one_way is None else None
+        if row.style in ("on", "connect", "heal"):
+            return True
+        return None
+
+    def _lane_line(self, x: float, start: float, end: float, is_open: bool) -> None:
+        kind = "lane" if is_open else "lane closed"
+        self._add(f'<path class="{kind}" d="M{x} {start:.0f}V{end:.0f}"/>')
+
+    # -- walls -------------------------------------------------------------------------------------
+
+    def _walls(self, name: str) -> None:
+        self._hatching = f'fill="url(#{name}-h)"'
+        self._walled: list[tuple[int, float, float]] = []
+        for n, (row, y) in enumerate(zip(self._rows, self._y, strict=True)):
+            if row.style != "wall" or row.lane is None:
+                continue
+            end = next(
+                (
+                    self._y[m] - 12
+                    for m in range(n + 1, len(self._rows))
+                    if self._rows[m].lane == row.lane and self._rows[m].style in ("heal", "cut")
+                ),
+                self._bottom,
+            )
+            self._wall(row.lane, y + 9, end, row.one_way)
+
+    def _wall(self, lane: int, top: float, bottom: float, one_way: bool | None) -> None:
+        x, width = self._x[lane] - _HALF_WALL, 2 * _HALF_WALL
+        if one_way is not None:
+            # Only the side from which nothing gets through.
+            server_is_right = any(other.role == "server" for other in self._lanes[lane + 1 :])
+            width = _HALF_WALL
+            x += 0 if one_way == server_is_right else _HALF_WALL
+        self._add(
+            f'<rect class="wall" {self._hatching} x="{x}" y="{top:.0f}" width="{width}" '
+            f'height="{bottom - top:.0f}" rx="2"/>'
+        )
+        self._walled.append((lane, top, bottom))
+
+    # -- rows --------------------------------------------------------------------------------------
+
+    def _row(self, row: Row, y: float, label: _Label | None) -> None:
+        if self._clock:
+            self._text(12, y + 4, when(row, self._rows[0].at), "clock", "start")
+        if row.lane is None:
+            middle = (self._x[0] + self._x[-1]) / 2
+            self._add(f'<path class="fold" d="M{self._x[0]} {y:.0f}H{self._x[-1]}"/>')
+            self._text(middle, y + 4, row.name, "small halo", "middle")
+        elif label is not None:
+            self._arrows(row, y)
+            self._words(row, label, y)
+        else:
+            for lane in (row.lane, *row.also):
+                self._mark(row, lane, y, with_words=lane == row.lane)
+
+    def _arrows(self, row: Row, y: float) -> None:
+        source = self._x[row.lane or 0]
+        kind = f"line {row.style}"
+        end = self._arrival(row, y)
+        if row.part == "arrives":
+            return
+        for side in (-1, 1):
+            legs = [g for g in row.legs if (self._x[g.target] - source) * side > 0]
+            if not legs:
+                continue
+            ends = [self._end(leg, side) for leg in legs]
+            far = max(ends, key=lambda e: abs(e - source))
+            far -= side * (0 if any(g.lost for g in legs) else _HEAD - 2)
+            self._add(f'<path class="{kind}" d="M{source} {y:.0f}L{far:.0f} {end:.0f}"/>')
+            for leg, x in zip(legs, ends, strict=True):
+                if leg.lost:
+                    self._stop(leg, x, side, y)
+                else:
+                    self._head(x, end, side, row.style)
+        self._add(f'<circle class="dot {row.style}" cx="{source}" cy="{y:.0f}" r="2.6"/>')
+
+    def _arrival(self, row: Row, y: float) -> float:
+        """The height at which the arrow ends: lower where the packet was late."""
+        if row.part != "leaves":
+            return y
+        return next(
+            (
+                other_y
+                for other, other_y in zip(self._rows, self._y, strict=True)
+                if other.part == "arrives" and other.number == row.number
+            ),
+            y,
+        )
+
+    def _end(self, leg: Leg, side: int) -> float:
+        if leg.stop is not None:
+            return self._x[leg.stop] - side * (_HALF_WALL + _SIGN + 2)
+        if leg.between is not None:
+            here, beyond = leg.between
+            return (self._x[here] + self._x[beyond]) / 2
+        return self._x[leg.target]
+
+    def _head(self, x: float, y: float, side: int, style: str) -> None:
+        back = x - side * _HEAD
+        self._add(
+            f'<path class="tip {style}" d="M{x:.0f} {y:.0f}L{back:.0f} {y - 4.5:.1f}'
+            f'V{y + 4.5:.1f}Z"/>'
+        )
+
+    def _stop(self, leg: Leg, x: float, side: int, y: float) -> None:
+        if leg.stop is not None and not any(
+            lane == leg.stop and top <= y <= bottom for lane, top, bottom in self._walled
+        ):
+            self._wall(leg.stop, y - 11, y + 11, None)
+            self._walled.pop()
+        self._cross(x, y)
+
+    def _cross(self, x: float, y: float, style: str = "bad") -> None:
+        self._add(
+            f'<circle class="sign {style}" cx="{x:.0f}" cy="{y:.0f}" r="{_SIGN}"/>'
+            f'<path class="cross {style}" d="M{x - 3:.0f} {y - 3:.0f}l6 6m0 -6l-6 6"/>'
+        )
+
+    # -- words -------------------------------------------------------------------------------------
+
+    def _label(self, row: Row) -> _Label:
+        source = self._x[row.lane or 0]
+        right = [g for g in row.legs if self._x[g.target] > source]
+        side = 1 if right else -1
+        ends = [self._end(g, side) for g in (right or row.legs)]
+        room = max(abs(e - source) for e in ends) - 22
+        x = source + side * 10
+        anchor = "start" if side > 0 else "end"
+        if row.part == "arrives":
+            return _Label(x, anchor, "", "", "")
+        name, words = row.name, row.words
+        whole = text_width(name, bold=True) + text_width(" " + words)
+        if not words or whole <= room:
+            return _Label(x, anchor, shortened(name, room, bold=True), words, "")
+        return _Label(x, anchor, shortened(name, room, bold=True), "", shortened(words, room))
+
+    def _words(self, row: Row, label: _Label, y: float) -> None:
+        if label.above:
+            rest = f'<tspan class="rest" dx="4"> {escape(label.above_rest)}</tspan>'
+            self._add(
+                f'<text class="what halo {row.style}" x="{label.x:.0f}" y="{y - 7:.0f}" '
+                f'text-anchor="{label.anchor}">{escape(label.above)}'
+                f"{rest if label.above_rest else ''}</text>"
+            )
+        if label.below:
+            self._text(label.x, y + 15, label.below, "rest halo", label.anchor)
+        if row.part == "arrives":
+            for leg in row.legs:
+                side = 1 if self._x[leg.target] > self._x[row.lane or 0] else -1
+                x = self._x[leg.target] + side * 8
+                anchor = "start" if side > 0 else "end"
+                self._text(x, y + 4, "late", "small halo", anchor)
+
+    def _mark(self, row: Row, lane: int, y: float, *, with_words: bool) -> None:
+        x = self._x[lane]
+        self._sign(row, x, y)
+        if not with_words:
+            return
+        name = row.name.removeprefix("✗ ")
+        if row.style in ("wall", "heal"):
+            self._text(x, y + 3, name, "small halo strong", "middle")
+            return
+        side = -1 if lane == len(self._lanes) - 1 and lane > 0 else 1
+        start, anchor = x + side * 13, "start" if side > 0 else "end"
+        rest = f'<tspan class="rest" dx="4"> {escape(row.words)}</tspan>' if row.words else ""
+        if row.style == "note":
+            width = text_width(name) + 16
+            left = start - (0 if side > 0 else width)
+            self._add(
+                f'<rect class="note" x="{left:.0f}" y="{y - 10:.0f}" width="{width:.0f}" '
+                'height="20" rx="3"/>'
+            )
+            start += side * 8
+        self._add(
+            f'<text class="what halo {row.style}" x="{start:.0f}" y="{y + 4:.0f}" '
+            f'text-anchor="{anchor}">{escape(name)}{rest}</text>'
+        )
+
+    def _sign(self, row: Row, x: float, y: float) -> None:
+        if row.style in ("timeout", "bad"):
+            self._cross(x, y)
+        elif row.style == "cut":
+            self._add(
+                f'<rect class="gap" x="{x - 9}" y="{y - 4:.0f}" width="18" height="8"/>'
+                f'<path class="cross bad" d="M{x - 9} {y - 1:.0f}l18 -6m-18 14l18 -6"/>'
+            )
+        elif row.style == "off":
+            self._add(f'<circle class="sign off" cx="{x}" cy="{y:.0f}" r="5"/>')
+        elif row.style in ("on", "note"):
+            self._add(f'<circle class="dot {row.style}" cx="{x}" cy="{y:.0f}" r="4"/>')
+
+    # -- small parts -------------------------------------------------------------------------------
+
+    def _text(self, x: float, y: float, text: str, kind: str, anchor: str) -> None:
+        self._add(
+            f'<text class="{kind}" x="{x:.0f}" y="{y:.1f}" text-anchor="{anchor}">'
+            f"{escape(text)}</text>"
+        )
+
+    def _add(self, *parts: str) -> None:
+        self._parts.extend(parts)
