@@ -106,9 +106,12 @@ class Rooms:
         except BaseException:
             self._open(member, served) if returning else self._remove(room, session)
             raise
+        session.rooms.add(name)
+        session.last_room = name
         if not session.connected:
+            # It left meanwhile: it is no member, but what it sent behind this join is stored.
             self._remove(room, session)
-            raise NotInRoom("The socket has left")
+            return _joined(room, snapshot)
         if not returning:
             await self._enter(room, session)
         event.after(lambda _succeeded: self._open(member, snapshot.seq))
@@ -137,8 +140,6 @@ class Rooms:
         return snapshot
 
     async def _enter(self, room: Room, session: Session) -> None:
-        session.rooms.add(room.name)
-        session.last_room = room.name
         await self._transport.enter_room(session.sid, f"room:{room.name}")
         room.users[session.user] += 1
         if room.users[session.user] == 1:
