@@ -8,8 +8,11 @@ from chatlab.lab.clients import RawClient, Refused, raw_client
 from chatlab.lab.inbox import Received
 from chatlab.lab.nested import allow_nested_loops
 from chatlab.lab.process import Process, process
+from chatlab.lab.progress import progress
 from chatlab.lab.proxy import Proxy
 from chatlab.lab.recorder import Entry, Recorder
+from chatlab.lab.timeline import Timeline, settled, timeline
+from chatlab.lab.timeline import Timeline, settled, timeline
 from chatlab.lab.verdict import Verdict, verdict
 
 __all__ = [
@@ -21,6 +24,8 @@ __all__ = [
     "Recorder",
     "Refused",
     "Server",
+    "Timeline",
+    "Timeline",
     "Verdict",
     "advice",
     "allow_nested_loops",
@@ -28,7 +33,10 @@ __all__ = [
     "check",
     "expect",
     "process",
+    "progress",
     "raw_client",
+    "settled",
+    "timeline",
     "verdict",
     "written",
 ]
