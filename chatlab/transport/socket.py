@@ -62,7 +62,7 @@ class StrictSocket(async_socket.AsyncSocket):  # type: ignore[misc]
         self.unread = 0  # bytes handed over and not yet taken by the client
         self._outbox: deque[packet.Packet] = deque()
         self._wake = asyncio.Event()
-        self._polling = False
+        self.polling = False
         self._websocket: web.Request | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
 
@@ -178,15 +178,15 @@ class StrictSocket(async_socket.AsyncSocket):  # type: ignore[misc]
 
         Raises `MalformedPacket` for a second poll while one waits: the protocol allows one.
         """
-        if self._polling:
+        if self.polling:
             raise MalformedPacket("two polls at a time")
-        self._polling = True
+        self.polling = True
         try:
             while not self._outbox and not self.closed and not self.upgrading:
                 self._wake.clear()
                 await self._wake.wait()
         finally:
-            self._polling = False
+            self.polling = False
         if self.upgrading or self.upgraded:
             return [_NOOP]
         packets = self._take()

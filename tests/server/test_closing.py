@@ -115,6 +115,7 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
                 await run.server.log.append("general", "bob", "x" * 4000, None, "test")
                 await asyncio.sleep(0)
             await until(lambda: not len(run.server.sessions))
+            raw.ws._response.connection.transport.abort()
 
 
 async def test_a_client_that_stops_answering_pings_is_dropped() -> None:
