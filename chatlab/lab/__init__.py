@@ -12,7 +12,6 @@ from chatlab.lab.progress import progress
 from chatlab.lab.proxy import Proxy
 from chatlab.lab.recorder import Entry, Recorder
 from chatlab.lab.timeline import Timeline, settled, timeline
-from chatlab.lab.timeline import Timeline, settled, timeline
 from chatlab.lab.verdict import Verdict, verdict
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Recorder",
     "Refused",
     "Server",
-    "Timeline",
     "Timeline",
     "Verdict",
     "advice",
