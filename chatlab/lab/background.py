@@ -225,6 +225,10 @@ class Server(Part):
         """What the server logged and what went wrong in it; `full` shows whole tracebacks."""
         return self._book.lines(full=full)
 
+    async def wait_for_log(self, text: str, *, timeout: float = 5.0) -> None:
+        """Wait until a log entry contains `text`. Raises `TimeoutError`, showing the log."""
+        await self._book.wait_for(text, timeout)
+
     async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run a coroutine function on the server's own loop: `await server.call(sio.emit, "tick")`.
 

@@ -58,7 +58,8 @@ class Card:
             '<div style="display:inline-block;padding:6px 14px;'
             f"border:1px solid var(--jp-border-color1, #9e9e9e);border-left:4px solid {colour};"
             'border-radius:3px;font-size:var(--jp-ui-font-size1, 13px)">'
-            f"<div><b>{escape(self.title)}</b> · "
-            f'<span style="color:{colour}">{_SIGNS[self.mood]} {escape(self.state)}</span></div>'
+            f'<div><span style="color:{colour}">{_SIGNS[self.mood]}</span> '
+            f"<b>{escape(self.title)}</b> · "
+            f'<span style="color:{colour}">{escape(self.state)}</span></div>'
             f'<table style="border:none;margin:4px 0 0 0">{rows}</table></div>'
         )

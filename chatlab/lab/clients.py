@@ -32,12 +32,16 @@ _GOODBYE = 0.3
 
 
 class Refused(socketio.exceptions.ConnectionError):  # type: ignore[misc]
-    """The server said no. `message` and `data` are what it sent in its connect error."""
+    """The server said no. `message` and `data` are what it sent in its connect error.
+
+    `client` is the client that was refused, for its record.
+    """
 
     def __init__(self, message: str, data: Any = None) -> None:
         super().__init__(message if data is None else f"{message} {data!r}")
         self.message = message
         self.data = data
+        self.client: RawClient | None = None
 
     @property
     def code(self) -> str | None:
@@ -97,14 +101,28 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
         """
         await self._inbox.wait_for(what, count, timeout=timeout)  # type: ignore[arg-type]
 
+    async def wait_until_disconnected(self, *, timeout: float = 5.0) -> None:
+        """Wait until it has noticed that its connection is gone.
+
+        Raises `TimeoutError` after `timeout` seconds: behind a silent wire it notices nothing.
+        """
+        try:
+            await self._inbox.wait_for(lambda _: not self.connected, timeout=timeout)
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} still believes to be connected") from None
+
     def clear(self) -> None:
         """Forget what was received and recorded, so that the next scene starts afresh."""
         self._inbox.clear()
         self.recorder.clear()
 
-    def logs(self) -> LogLines:
+    def logs(self, *, full: bool = False) -> LogLines:
         """What the library would have printed about this client."""
-        return self._book.lines()
+        return self._book.lines(full=full)
+
+    async def wait_for_log(self, text: str, *, timeout: float = 5.0) -> None:
+        """Wait until a log entry contains `text`. Raises `TimeoutError`, showing the log."""
+        await self._book.wait_for(text, timeout)
 
     def __repr__(self) -> str:
         if self.connected:
@@ -206,10 +224,16 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
         seen = self._incoming.feed(data)
         if seen is not None:
             self._add("receive", seen, to_server=False)
-        await super()._handle_eio_message(data)
-        # After the handlers, so that whoever waits for an event also finds what they did.
-        if seen is not None and seen.packet == "event":
-            self._inbox.add(str(seen.name), seen.data)
+            if seen.packet == "event":
+                self._inbox.add(str(seen.name), seen.data)
+        self._inbox.handler_started()
+        try:
+            await super()._handle_eio_message(data)
+        except Exception as error:
+            # The library lets it end the task that handles this packet, and asyncio prints it.
+            self._book.note("error", "a handler of this client raised", error)
+        finally:
+            self._inbox.handler_finished()
 
     async def _handle_connect(self, namespace: str, data: Any) -> None:
         self.recorder.add("connected", conn=self.name)
@@ -220,6 +244,7 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
             self.refused = Refused(str(data.get("message", "")), data.get("data"))
         else:
             self.refused = Refused(str(data))
+        self.refused.client = self
         self.recorder.add(
             "refused", conn=self.name, text=self.refused.message, data=self.refused.data
         )
@@ -228,6 +253,7 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
     async def _handle_eio_disconnect(self, reason: Any) -> None:
         self.recorder.add("disconnected", conn=self.name, text=str(reason))
         await super()._handle_eio_disconnect(reason)
+        self._inbox.wake()
 
     def _add(self, kind: Any, seen: Seen, *, to_server: bool) -> None:
         self.recorder.add(kind, conn=self.name, to_server=to_server, **seen.fields())

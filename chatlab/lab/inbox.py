@@ -84,7 +84,7 @@ class Inbox:
         """Note an arrival and wake whoever waits."""
         with self._lock:
             self._items.append(Received(event, data, client))
-        self._wake()
+        self.wake()
 
     def handler_started(self) -> None:
         """A handler has been given an event and has not finished."""
@@ -95,9 +95,10 @@ class Inbox:
         """The counterpart of `handler_started`."""
         with self._lock:
             self._busy -= 1
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let those who wait look again: something has changed."""
         with self._lock:
             waiters = list(self._waiters)
         for loop, event in waiters:

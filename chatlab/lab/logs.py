@@ -10,6 +10,7 @@ import asyncio
 import linecache
 import logging
 import threading
+import time
 import traceback
 from collections import deque
 from types import TracebackType
@@ -51,6 +52,14 @@ class LogBook(logging.Handler):
     def lines(self, *, full: bool = False) -> LogLines:
         """The entries; `full` gives whole tracebacks, else only where and what was raised."""
         return LogLines(entry[1 if full else 0] for entry in list(self._entries))
+
+    async def wait_for(self, text: str, timeout: float) -> None:
+        """Wait until an entry contains `text`. Raises `TimeoutError` after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not any(text in entry for entry in self.lines(full=True)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no {text!r} in the log within {timeout:g} s:\n{self.lines()}")
+            await asyncio.sleep(0.005)
 
     def loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception handler for an event loop: keeps what asyncio would have printed."""
