@@ -155,7 +155,13 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
         except TimeoutError:
             number = numbers[0] if numbers else None
             self.recorder.add(
-                "timeout", conn=self.name, to_server=True, packet="event", name=event, id=number
+                "timeout",
+                conn=self.name,
+                to_server=True,
+                packet="event",
+                name=event,
+                id=number,
+                text=f"waited {timeout:g} s",
             )
             raise socketio.exceptions.TimeoutError(
                 f"no answer to {event} within {timeout:g} s"
