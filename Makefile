@@ -42,7 +42,7 @@ $(STAMP):
 	  echo "chatlab needs Python 3.11 or newer, and $(PYTHON) is" \
 	    "$$($(PYTHON) -V 2>&1 | head -n 1). Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "Setting up $(VENV) (about a minute, and only when something changed) ..."
-	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -e .
 	@rm -f $(VENV)/.ready-* && touch $@
