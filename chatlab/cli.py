@@ -9,7 +9,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import Field
+from dataclasses import Field, replace
 from typing import Any, Final
 
 from chatlab.errors import SettingsError
@@ -132,20 +132,27 @@ def _token(given: argparse.Namespace) -> int:
 
 def _user(given: argparse.Namespace) -> int:
     from chatlab.storage import open_users
+    from chatlab.storage.base import User
 
     if given.action != "list" and not given.user:
         raise SettingsError(f"chatlab user {given.action} needs a user's id")
     # Users are kept in the store; no secret is needed to reach it.
     storage = getattr(given, "storage", None) or Settings.storage_from_environment()
-    with open_users(storage) as users:
+    with open_users(storage, create=given.action in ("add", "ban")) as users:
         if given.action == "list":
             for user in users.list():
-                state = "banned" if user.banned else ""
-                sys.stdout.write(f"{user.id}\t{user.name}\t{state}".rstrip() + "\n")
-        elif given.action == "add":
-            users.add(given.user, given.name or given.user)
+                sys.stdout.write(f"{user.id}\t{user.name}\t{'banned' if user.banned else ''}\n")
+            return 0
+        known = users.get(given.user)
+        if known is None and given.action == "unban":
+            raise SettingsError(f"there is no user {given.user!r}")
+        # With --dev anybody may connect: a ban must hold for somebody who was never added, too.
+        user = known or User(given.user, given.name or given.user)
+        if given.action == "add":
+            user = replace(user, name=given.name or user.name)
         else:
-            users.ban(given.user, given.action == "ban")
+            user = replace(user, banned=given.action == "ban")
+        users.put(user)
     return 0
 
 
