@@ -40,7 +40,6 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _MOST_WAITING: Final = 100_000  # operations that are not stored yet
-_BEYOND: Final = 2**53  # no `seq` is as large, and SQLite takes no number above 2**63
 
 
 class SqliteLog:
@@ -149,7 +148,7 @@ class SqliteLog:
     ) -> tuple[Cursor, Cursor]:
         """See `RoomLog.mark`."""
         check_encodable(room, user)
-        future: Future[tuple[Cursor, Cursor]] = self._loop.create_future()
+        future: Future[tuple[Cursor, Cursor]] = asyncio.get_running_loop().create_future()
         self.write(Mark(room, user, delivered, read, future))
         return await future
 
@@ -218,7 +217,7 @@ class SqliteLog:
         """
         if not self._open:
             raise Unavailable
-        future: Future[T] = self._loop.create_future()
+        future: Future[T] = asyncio.get_running_loop().create_future()
         self._reader.submit(job, future)
         return await future
 

@@ -27,8 +27,8 @@ _messages = msgspec.json.Decoder(list[Message])
 
 _HEAD: Final = """
 SELECT r.id,
-    (SELECT max(seq) FROM messages WHERE room = r.id),
-    (SELECT min(seq) FROM messages WHERE room = r.id),
+    (SELECT coalesce(max(seq), 0) FROM messages WHERE room = r.id),
+    (SELECT coalesce(min(seq), 1) FROM messages WHERE room = r.id),
     m.delivered, m.read
 FROM (SELECT 1) LEFT JOIN rooms r ON r.name = ? LEFT JOIN members m ON m.room = r.id AND m.user = ?
 """

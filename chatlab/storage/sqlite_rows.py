@@ -21,6 +21,7 @@ __all__ = [
     "members",
     "next_room",
     "put_user",
+    "replace",
     "rooms",
     "trim_keys",
     "trim_keys_of",
@@ -43,11 +44,15 @@ def _slices(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add `rows` to `table`, in place of those with their primary or unique key."""
-    # A message never takes another's place: that would break `seq`, and must fail.
-    verb = "INSERT" if table == "messages" else "INSERT OR REPLACE"
+    """Add `rows` to `table`. Raises `sqlite3.IntegrityError` for a row that is there already."""
     for values, flat in _slices(rows):
-        connection.execute(f"{verb} INTO {table} VALUES {values}", flat)
+        connection.execute(f"INSERT INTO {table} VALUES {values}", flat)  # noqa: S608
+
+
+def replace(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add `rows` to `table`, in place of those with the same key."""
+    for values, flat in _slices(rows):
+        connection.execute(f"REPLACE INTO {table} VALUES {values}", flat)  # noqa: S608
 
 
 def _look_up(
@@ -67,9 +72,9 @@ def rooms(connection: sqlite3.Connection, names: Sequence[tuple[str]]) -> Iterat
         connection,
         names,
         "name",
-        "SELECT json_group_array(json_array(name, id, "
-        "(SELECT max(seq) FROM messages WHERE room = id), "
-        "(SELECT min(seq) FROM messages WHERE room = id))) "
+        "SELECT json_group_array(json_array(name, rooms.id, "
+        "(SELECT coalesce(max(seq), 0) FROM messages WHERE room = rooms.id), "
+        "(SELECT coalesce(min(seq), 1) FROM messages WHERE room = rooms.id))) "
         "FROM want JOIN rooms USING (name)",
     )
 

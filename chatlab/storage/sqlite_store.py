@@ -139,10 +139,10 @@ class Store:
 
         Raises an exception, mostly a `sqlite3.Error`, when nothing of it was stored.
         """
-        self._check_file()
         if len(self._rooms) > _CACHED or len(self._members) > _CACHED:
             self._forget()
         try:
+            self._check_file()
             self._connection.execute("BEGIN IMMEDIATE")
             outcome = self._apply(operations)
             self._connection.execute("COMMIT")
@@ -158,7 +158,7 @@ class Store:
         # SQLite goes on writing to a file whose name is gone; its messages would be too.
         try:
             same = os.path.samestat(self._file, self._path.stat())
-        except FileNotFoundError:
+        except OSError:
             same = False
         if not same:
             raise sqlite3.OperationalError(f"{self._path} was removed or replaced")
@@ -172,7 +172,8 @@ class Store:
         spoken = [operation for operation in operations if not isinstance(operation, Put)]
         self._load_rooms({operation.room for operation in spoken})
         self._load_members({(operation.room, operation.user) for operation in spoken})
-        batch = _Batch(timestamp(now), timestamp(now - self._key_ttl), self._load_keys(spoken))
+        forgotten = timestamp(max(0.0, now - self._key_ttl))
+        batch = _Batch(timestamp(now), forgotten, self._load_keys(spoken))
         for operation in operations:
             result: Any
             try:
@@ -271,19 +272,19 @@ class Store:
         return {(room, user, key): _Keyed(*rest) for room, user, key, *rest in found}
 
     def _insert(self, batch: _Batch) -> None:
-        sqlite_rows.insert(self._connection, "rooms (id, name)", batch.rooms)
+        sqlite_rows.insert(self._connection, "rooms", batch.rooms)
         sqlite_rows.insert(self._connection, "messages", batch.messages)
         keys = [
             (*whose, keyed.id, keyed.seq, keyed.timestamp, keyed.digest, keyed.sent)
             for whose, keyed in batch.new_keys.items()
         ]
         columns = "keys (room, user, key, id, seq, timestamp, digest, sent)"
-        sqlite_rows.insert(self._connection, columns, keys)
+        sqlite_rows.replace(self._connection, columns, keys)
         members = [
             (*whose, member.sent, member.delivered, member.read)
             for whose, member in batch.members.items()
         ]
-        sqlite_rows.insert(self._connection, "members", members)
+        sqlite_rows.replace(self._connection, "members", members)
 
     def _trim(self, batch: _Batch) -> None:
         """Delete what is out of reach, seldom, and never much at once."""
