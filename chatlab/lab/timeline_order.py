@@ -194,11 +194,12 @@ def _cause(
         answered = answers.get(_question(item.flights[0])) if item.flights else None
         return (answered is None or answered > latest.order) and at - item.at < LATE
 
-    alike = {r for r in before if _name(r) == _name(latest) != ""}
-    near = [r for r in before if r in alike or is_open(r)] or [latest]
     words = _leaves(flight.data)
-    scores = {r: len(words & _words_of(r)) for r in near}
-    best = {r for r in near if scores[r] == max(scores.values())}
+    score = {r: len(words & _words_of(r)) for r in before}
+    alike = {r for r in before if _name(r) == _name(latest) != ""}
+    # What was answered before the latest arrival counts only where it fits better than that.
+    near = [r for r in before if is_open(r) or (r in alike and score[r] > score[latest])]
+    best = {r for r in near or [latest] if score[r] == max(score[n] for n in near or [latest])}
     free = [r for r in best & alike if (flight.name, flight.conn) not in children.get(r, ())]
     return min(free, key=_reached) if latest in best and free else max(best, key=_reached)
 

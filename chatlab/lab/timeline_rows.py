@@ -131,6 +131,12 @@ class _Maker:
         self._index = {lane.name: n for n, lane in enumerate(lanes)}
         self._servers = [n for n, lane in enumerate(lanes) if lane.role == "server"]
         self._seen_by: dict[str, int] = {}
+        self._ended = {
+            (e.conn or r.name, self._index[r.name])
+            for r in recorders
+            for e in r.entries
+            if e.kind == "disconnected"
+        }
         for recorder in recorders:
             for entry in recorder.entries if recorder.role == "server" else ():
                 if entry.conn is not None:
@@ -178,7 +184,9 @@ class _Maker:
         target = self._server(flight) if flight.to_server else self._index[flight.conn]
         if flight.dropped_by is not None:
             return Leg(target, stop=self._index[flight.dropped_by])
-        if flight.got is not None or not self._lanes[target].recorded:
+        # The end of a connection is noticed also where the goodbye itself is not read any more.
+        noticed = flight.packet == "disconnect" and (flight.conn, target) in self._ended
+        if flight.got is not None or noticed or not self._lanes[target].recorded:
             return Leg(target)
         # It vanished after the last wire that saw it, and before the next that should have.
         step = 1 if target > source else -1
@@ -241,8 +249,8 @@ class _Maker:
         if entry.kind == "timeout":
             if not text and isinstance(entry.data, int | float):
                 text = f"waited {entry.data:g} s"
-            asked = f"for the ack of {entry.name}" if entry.name else ""
-            return "timeout", f"✗ {text or 'no answer in time'}", asked if not text else ""
+            asked = f"for an answer to {entry.name}" if entry.name else ""
+            return "timeout", f"✗ {text or 'waited in vain'}", asked
         if entry.kind == "refused":
             code = entry.data.get("code") if isinstance(entry.data, dict) else None
             return "bad", "✗ refused", text + (f" ({code})" if code else "")

@@ -63,5 +63,5 @@ def _what(lanes: Sequence[Lane], row: Row) -> str:
         several = len(row.legs) > 1
         for_whom = " for " + ", ".join(lanes[leg.target].name for leg in lost) if several else ""
         swallowed = all(leg.stop is not None for leg in lost)
-        said += f" · {'swallowed' if swallowed else 'never arrived'}{for_whom}"
+        said += f" · {'swallowed' if swallowed else 'did not arrive'}{for_whom}"
     return said

@@ -24,6 +24,7 @@ _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _RANDOM = re.compile(_UUID + r"|(?=.*\d)[0-9a-fA-F]{16,}|(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[\w-]{16,}")
 _MADE = re.compile(_UUID + r"|(?=.*\d)[0-9a-fA-F]{8,}|[\w-]{16,}")
 _NAMES_OF_MADE = frozenset({"id", "key", "nonce", "messageId", "idempotencyKey", "token"})
+_LONGEST = 140
 _EARLIEST = 10**11  # as milliseconds: 1973. A larger integer is a clock or made from one.
 
 
@@ -35,6 +36,10 @@ class Wording:
 
     def words(self, data: Any) -> str:
         """The payload in short, without outer braces: `"hello", key: A`; `""` for no payload."""
+        said = self._all(data)
+        return said if len(said) <= _LONGEST else said[: _LONGEST - 1] + "…"
+
+    def _all(self, data: Any) -> str:
         if data is None:
             return ""
         if isinstance(data, tuple):
@@ -45,6 +50,9 @@ class Wording:
 
     def _fields(self, data: Mapping[Any, Any], depth: int) -> str:
         fields = {str(k): v for k, v in data.items() if str(k) not in _HIDDEN}
+        if fields.get("ok") is False and "code" in fields:
+            # The word that tells one failure from another comes before the sentence.
+            fields = {"ok": False, "code": fields.pop("code"), **fields}
         parts = []
         if depth == 0 and isinstance(fields.get("text"), str):
             parts.append(_quoted(fields.pop("text")))  # the message itself needs no label
@@ -69,9 +77,9 @@ class Wording:
         if isinstance(value, bytes):
             return f"{len(value)} bytes"
         if isinstance(value, Mapping):
-            return "{" + (self._fields(value, depth + 1) if depth < 2 else "…") + "}"
+            return "{" + (self._fields(value, depth) if depth < 4 else "…") + "}"
         if isinstance(value, list | tuple):
-            shown = [self._value(x, depth + 1) for x in value[:3]] if depth < 3 else ["…"]
+            shown = [self._value(x, depth + 1) for x in value[:3]] if depth < 4 else ["…"]
             more = f", … {len(value) - 3} more" if len(value) > 3 else ""
             return "[" + ", ".join(shown) + more + "]"
         return type(value).__name__

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlab.lab.verdict_rules import FAULTS, Fault, Sent, Witness, identity, judge
 from chatlab.lab.recorder import Entry, Recorder
+from chatlab.lab.verdict_rules import FAULTS, Fault, Sent, Witness, identity, judge
 
 __all__ = ["Evidence", "Verdict", "verdict"]
 
@@ -69,7 +69,11 @@ class Verdict:
         parts = [f"sent {self.sent}{tries}"]
         if self.asked:
             parts.append(f"acked {self.acked}")
-        return parts + [f"{name} {number}" for name, number in self.arrived.items()]
+        stores = ("stored", "arrived")
+        return parts + [
+            f"{name} {number}" if name in stores else f"{name} got {number}"
+            for name, number in self.arrived.items()
+        ]
 
     def _words(self) -> list[tuple[str, int]]:
         words = [(fault, int(getattr(self, fault.replace(" ", "_")))) for fault in FAULTS]

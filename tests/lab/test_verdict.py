@@ -19,7 +19,7 @@ def test_a_faultless_run_is_all_zeros():
     assert words(found) == (0, 0, 0, 0)
     assert found.ok
     assert repr(found) == (
-        "sent 5 · acked 5 · stored 5 · bob 5 · "
+        "sent 5 · acked 5 · stored 5 · bob got 5 · "
         "lost: 0 · duplicated: 0 · out of order: 0 · unknown: 0"
     )
     assert found.evidence == ()
