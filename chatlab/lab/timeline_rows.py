@@ -12,14 +12,16 @@ from typing import Literal
 
 from chatlab.lab.recorder import Entry, Recorder
 from chatlab.lab.timeline_flights import Flight
-from chatlab.lab.timeline_order import Item
+from chatlab.lab.timeline_items import Item
 from chatlab.lab.timeline_words import Wording
 
-__all__ = ["Lane", "Leg", "Row", "Style", "fold", "make_rows"]
+__all__ = ["REFUSED", "Lane", "Leg", "Row", "Style", "fold", "make_rows"]
 
 Style = Literal[
     "event", "ack", "bad", "connect", "timeout", "off", "on", "wall", "cut", "heal", "note"
 ]
+
+REFUSED = "✗ refused"
 
 _REPEATS = 8  # so many equal rounds are folded
 
@@ -68,6 +70,15 @@ class Row:
     part: Literal["whole", "leaves", "arrives"] = "whole"
     number: int = 0
     one_way: bool | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether a connection ends here, or never begins."""
+        return (
+            self.style == "off"
+            or self.name == REFUSED
+            or (self.style == "cut" and self.one_way is None)
+        )
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -204,7 +215,7 @@ class _Maker:
         if flight.packet == "connect":
             return ("connect", "connect", words) if flight.to_server else ("ack", "accepted", "")
         if flight.packet == "connect_error":
-            return "bad", "✗ refused", self._refusal(flight.data)
+            return "bad", REFUSED, self._refusal(flight.data)
         if flight.packet == "disconnect":
             return "off", "disconnect", ""
         if flight.packet == "ack":
@@ -253,7 +264,7 @@ class _Maker:
             return "timeout", f"✗ {text or 'waited in vain'}", asked
         if entry.kind == "refused":
             code = entry.data.get("code") if isinstance(entry.data, dict) else None
-            return "bad", "✗ refused", text + (f" ({code})" if code else "")
+            return "bad", REFUSED, text + (f" ({code})" if code else "")
         if entry.kind == "disconnected":
             who = "" if entry.conn in (None, entry.actor) else f"{entry.conn}: "
             return "off", f"{who}connection ended", ""

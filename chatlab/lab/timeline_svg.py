@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
+from chatlab.lab.timeline_layout import HALF_WALL, SIGN, TITLE, Label, Layout
 from chatlab.lab.timeline_rows import Lane, Leg, Row
 from chatlab.lab.timeline_style import STYLE, shortened, text_width
 from chatlab.lab.timeline_text import when
 
 __all__ = ["draw_svg"]
 
-_MARGIN = 66
-_CLOCK = 74
-_GAPS = {2: 430, 3: 330, 4: 236, 5: 180}
-_HALF_WALL = 9
 _HEAD = 9  # length of an arrow's head
-_SIGN = 7  # radius of a mark
 
 
 def draw_svg(
@@ -37,47 +32,24 @@ def draw_svg(
     return _Drawing(lanes, rows, title, clock).document(description)
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """Where a row's words stand: beside its source, above the arrow and, if long, below it too."""
-
-    x: float
-    anchor: str
-    above: str
-    above_rest: str
-    below: str
-
-
 class _Drawing:
     def __init__(
         self, lanes: Sequence[Lane], rows: Sequence[Row], title: str | None, clock: bool
     ) -> None:
         self._lanes, self._rows, self._title, self._clock = lanes, rows, title, clock
-        gap = _GAPS.get(len(lanes), max(128, 720 // max(1, len(lanes) - 1)))
-        left = _MARGIN + (_CLOCK if clock else 0)
-        self._x = [left + n * gap for n in range(len(lanes))]
-        self._width = self._x[-1] + _MARGIN
-        self._top = 34 if title else 10
-        self._labels = [self._label(row) if row.legs else None for row in rows]
-        self._y: list[float] = []
-        y = self._top + 34.0
-        for row, label in zip(rows, self._labels, strict=True):
-            y += 36 if row.legs else 32
-            self._y.append(y)
-            y += 13 if label is not None and label.below else 0
-        self._bottom = y + 20
-        self._height = self._bottom + 8
+        self._at = Layout(lanes, rows, title=title, clock=clock)
         self._parts: list[str] = []
+        self._walled: list[tuple[int, float, float]] = []
 
     def document(self, description: str) -> str:
         name = "tl-" + hashlib.sha256(description.encode()).hexdigest()[:10]
         self._lane_lines()
         self._walls(name)
-        for row, y, label in zip(self._rows, self._y, self._labels, strict=True):
+        for row, y, label in zip(self._rows, self._at.y, self._at.labels, strict=True):
             self._row(row, y, label)
         self._headers()
         heading = escape(self._title or "Timeline")
-        width, height = round(self._width), round(self._height)
+        width, height = round(self._at.width), round(self._at.height)
         style = STYLE.replace("#root", f"#{name}")
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" id="{name}" role="img" '
@@ -98,37 +70,43 @@ class _Drawing:
 
     def _headers(self) -> None:
         if self._title:
-            self._text(16, 25, self._title, "title", "start")
-        for x, lane in zip(self._x, self._lanes, strict=True):
+            title = shortened(self._title, (self._at.width - 32) / TITLE, bold=True)
+            self._text(16, 25, title, "title", "start")
+        for x, lane in zip(self._at.x, self._lanes, strict=True):
             name = shortened(lane.name, 116, bold=True)
             half = max(34.0, text_width(name, bold=True) / 2 + 12)
             round_ = 12 if lane.role == "client" else 3
             kind = lane.role + ("" if lane.recorded else " unseen")
             self._add(
-                f'<rect class="head {kind}" x="{x - half:.0f}" y="{self._top}" '
+                f'<rect class="head {kind}" x="{x - half:.0f}" y="{self._at.top}" '
                 f'width="{2 * half:.0f}" height="24" rx="{round_}"/>'
             )
-            self._text(x, self._top + 16.5, name, "name", "middle")
+            self._text(x, self._at.top + 16.5, name, "name", "middle")
 
     def _lane_lines(self) -> None:
-        for number, (x, lane) in enumerate(zip(self._x, self._lanes, strict=True)):
-            start, open_ = self._top + 24.0, lane.recorded
-            for row, y in zip(self._rows, self._y, strict=True):
+        for number, (x, lane) in enumerate(zip(self._at.x, self._lanes, strict=True)):
+            start, open_ = self._at.top + 24.0, lane.recorded and not self._comes_later(number)
+            for row, y in zip(self._rows, self._at.y, strict=True):
                 change = self._change(row, number)
                 if change is None or change == open_:
                     continue
                 self._lane_line(x, start, y, open_)
                 start, open_ = y, change
-            self._lane_line(x, start, self._bottom, open_)
+            self._lane_line(x, start, self._at.bottom, open_)
+
+    def _comes_later(self, lane: int) -> bool:
+        """Whether the drawing shows this lane's client connecting for the first time."""
+        own = (r for r in self._rows if r.lane == lane or any(g.target == lane for g in r.legs))
+        return self._lanes[lane].role == "client" and next((r.style for r in own), "") == "connect"
 
     def _change(self, row: Row, lane: int) -> bool | None:
         """Whether a row opens or closes the connection of this lane; None: neither."""
-        mine = row.lane == lane or (row.style == "off" and any(g.target == lane for g in row.legs))
-        if self._lanes[lane].role == "server" or not mine:
+        if self._lanes[lane].role == "server":
             return None
-        if row.style in ("off", "cut"):
-            return False if row.one_way is None else None
-        if row.style in ("on", "connect", "heal"):
+        ends_here = any(g.target == lane and not g.lost for g in row.legs)
+        if row.closes and (row.lane == lane or lane in row.also or ends_here):
+            return False
+        if row.lane == lane and row.style in ("on", "connect", "heal"):
             return True
         return None
 
@@ -140,27 +118,26 @@ class _Drawing:
 
     def _walls(self, name: str) -> None:
         self._hatching = f'fill="url(#{name}-h)"'
-        self._walled: list[tuple[int, float, float]] = []
-        for n, (row, y) in enumerate(zip(self._rows, self._y, strict=True)):
+        for n, (row, y) in enumerate(zip(self._rows, self._at.y, strict=True)):
             if row.style != "wall" or row.lane is None:
                 continue
             end = next(
                 (
-                    self._y[m] - 12
+                    self._at.y[m] - 12
                     for m in range(n + 1, len(self._rows))
                     if self._rows[m].lane == row.lane and self._rows[m].style in ("heal", "cut")
                 ),
-                self._bottom,
+                self._at.bottom,
             )
             self._wall(row.lane, y + 9, end, row.one_way)
 
     def _wall(self, lane: int, top: float, bottom: float, one_way: bool | None) -> None:
-        x, width = self._x[lane] - _HALF_WALL, 2 * _HALF_WALL
+        x, width = self._at.x[lane] - HALF_WALL, 2 * HALF_WALL
         if one_way is not None:
             # Only the side from which nothing gets through.
             server_is_right = any(other.role == "server" for other in self._lanes[lane + 1 :])
-            width = _HALF_WALL
-            x += 0 if one_way == server_is_right else _HALF_WALL
+            width = HALF_WALL
+            x += 0 if one_way == server_is_right else HALF_WALL
         self._add(
             f'<rect class="wall" {self._hatching} x="{x}" y="{top:.0f}" width="{width}" '
             f'height="{bottom - top:.0f}" rx="2"/>'
@@ -169,12 +146,12 @@ class _Drawing:
 
     # -- rows --------------------------------------------------------------------------------------
 
-    def _row(self, row: Row, y: float, label: _Label | None) -> None:
+    def _row(self, row: Row, y: float, label: Label | None) -> None:
         if self._clock:
             self._text(12, y + 4, when(row, self._rows[0].at), "clock", "start")
         if row.lane is None:
-            middle = (self._x[0] + self._x[-1]) / 2
-            self._add(f'<path class="fold" d="M{self._x[0]} {y:.0f}H{self._x[-1]}"/>')
+            middle = (self._at.x[0] + self._at.x[-1]) / 2
+            self._add(f'<path class="fold" d="M{self._at.x[0]} {y:.0f}H{self._at.x[-1]}"/>')
             self._text(middle, y + 4, row.name, "small halo", "middle")
         elif label is not None:
             self._arrows(row, y)
@@ -184,16 +161,16 @@ class _Drawing:
                 self._mark(row, lane, y, with_words=lane == row.lane)
 
     def _arrows(self, row: Row, y: float) -> None:
-        source = self._x[row.lane or 0]
+        source = self._at.x[row.lane or 0]
         kind = f"line {row.style}"
-        end = self._arrival(row, y)
+        end = self._at.arrival(row, y)
         if row.part == "arrives":
             return
         for side in (-1, 1):
-            legs = [g for g in row.legs if (self._x[g.target] - source) * side > 0]
+            legs = [g for g in row.legs if (self._at.x[g.target] - source) * side > 0]
             if not legs:
                 continue
-            ends = [self._end(leg, side) for leg in legs]
+            ends = [self._at.end(leg, side) for leg in legs]
             far = max(ends, key=lambda e: abs(e - source))
             far -= side * (0 if any(g.lost for g in legs) else _HEAD - 2)
             self._add(f'<path class="{kind}" d="M{source} {y:.0f}L{far:.0f} {end:.0f}"/>')
@@ -201,35 +178,15 @@ class _Drawing:
                 if leg.lost:
                     self._stop(leg, x, side, y)
                 else:
-                    self._head(x, end, side, row.style)
+                    self._head(x, end, side, row.style, (end - y) / (x - source))
         self._add(f'<circle class="dot {row.style}" cx="{source}" cy="{y:.0f}" r="2.6"/>')
 
-    def _arrival(self, row: Row, y: float) -> float:
-        """The height at which the arrow ends: lower where the packet was late."""
-        if row.part != "leaves":
-            return y
-        return next(
-            (
-                other_y
-                for other, other_y in zip(self._rows, self._y, strict=True)
-                if other.part == "arrives" and other.number == row.number
-            ),
-            y,
-        )
-
-    def _end(self, leg: Leg, side: int) -> float:
-        if leg.stop is not None:
-            return self._x[leg.stop] - side * (_HALF_WALL + _SIGN + 2)
-        if leg.between is not None:
-            here, beyond = leg.between
-            return (self._x[here] + self._x[beyond]) / 2
-        return self._x[leg.target]
-
-    def _head(self, x: float, y: float, side: int, style: str) -> None:
-        back = x - side * _HEAD
+    def _head(self, x: float, y: float, side: int, style: str, slope: float) -> None:
+        back, rise = side * _HEAD, slope * _HEAD * side
         self._add(
-            f'<path class="tip {style}" d="M{x:.0f} {y:.0f}L{back:.0f} {y - 4.5:.1f}'
-            f'V{y + 4.5:.1f}Z"/>'
+            f'<path class="tip {style}" d="M{x:.0f} {y:.0f}'
+            f"L{x - back + 4.5 * slope:.1f} {y - rise - 4.5:.1f}"
+            f'L{x - back - 4.5 * slope:.1f} {y - rise + 4.5:.1f}Z"/>'
         )
 
     def _stop(self, leg: Leg, x: float, side: int, y: float) -> None:
@@ -242,29 +199,13 @@ class _Drawing:
 
     def _cross(self, x: float, y: float, style: str = "bad") -> None:
         self._add(
-            f'<circle class="sign {style}" cx="{x:.0f}" cy="{y:.0f}" r="{_SIGN}"/>'
+            f'<circle class="sign {style}" cx="{x:.0f}" cy="{y:.0f}" r="{SIGN}"/>'
             f'<path class="cross {style}" d="M{x - 3:.0f} {y - 3:.0f}l6 6m0 -6l-6 6"/>'
         )
 
     # -- words -------------------------------------------------------------------------------------
 
-    def _label(self, row: Row) -> _Label:
-        source = self._x[row.lane or 0]
-        right = [g for g in row.legs if self._x[g.target] > source]
-        side = 1 if right else -1
-        ends = [self._end(g, side) for g in (right or row.legs)]
-        room = max(abs(e - source) for e in ends) - 22
-        x = source + side * 10
-        anchor = "start" if side > 0 else "end"
-        if row.part == "arrives":
-            return _Label(x, anchor, "", "", "")
-        name, words = row.name, row.words
-        whole = text_width(name, bold=True) + text_width(" " + words)
-        if not words or whole <= room:
-            return _Label(x, anchor, shortened(name, room, bold=True), words, "")
-        return _Label(x, anchor, shortened(name, room, bold=True), "", shortened(words, room))
-
-    def _words(self, row: Row, label: _Label, y: float) -> None:
+    def _words(self, row: Row, label: Label, y: float) -> None:
         if label.above:
             rest = f'<tspan class="rest" dx="4"> {escape(label.above_rest)}</tspan>'
             self._add(
@@ -276,13 +217,13 @@ class _Drawing:
             self._text(label.x, y + 15, label.below, "rest halo", label.anchor)
         if row.part == "arrives":
             for leg in row.legs:
-                side = 1 if self._x[leg.target] > self._x[row.lane or 0] else -1
-                x = self._x[leg.target] + side * 8
+                side = 1 if self._at.x[leg.target] > self._at.x[row.lane or 0] else -1
+                x = self._at.x[leg.target] + side * 8
                 anchor = "start" if side > 0 else "end"
                 self._text(x, y + 4, "late", "small halo", anchor)
 
     def _mark(self, row: Row, lane: int, y: float, *, with_words: bool) -> None:
-        x = self._x[lane]
+        x = self._at.x[lane]
         self._sign(row, x, y)
         if not with_words:
             return
@@ -290,14 +231,18 @@ class _Drawing:
         if row.style in ("wall", "heal"):
             self._text(x, y + 3, name, "small halo strong", "middle")
             return
-        side = -1 if lane == len(self._lanes) - 1 and lane > 0 else 1
+        whole = text_width(name, bold=True) + text_width(" " + row.words) + 30
+        left, right = x, self._at.width - x
+        side = 1 if whole <= right or left <= right else -1
+        room = max(left, right) - 30 if whole > right else whole
+        name = shortened(name, room, bold=True)
         start, anchor = x + side * 13, "start" if side > 0 else "end"
         rest = f'<tspan class="rest" dx="4"> {escape(row.words)}</tspan>' if row.words else ""
         if row.style == "note":
             width = text_width(name) + 16
-            left = start - (0 if side > 0 else width)
+            corner = start - (0 if side > 0 else width)
             self._add(
-                f'<rect class="note" x="{left:.0f}" y="{y - 10:.0f}" width="{width:.0f}" '
+                f'<rect class="note" x="{corner:.0f}" y="{y - 10:.0f}" width="{width:.0f}" '
                 'height="20" rx="3"/>'
             )
             start += side * 8
