@@ -87,6 +87,7 @@ class RoomFeed:
         order: Callable[[], int] | None = None,
     ) -> None:
         self.room = room
+        self.origin = (after, epoch)  # behind which the first entry comes
         self.epoch = epoch
         self.next = after + 1
         self.newest = after

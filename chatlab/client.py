@@ -14,21 +14,14 @@ from typing import Any, Self
 
 from chatlab.backoff import Backoff
 from chatlab.connection import Records
-from chatlab.errors import (
-    ChatError,
-    Closing,
-    InternalError,
-    NotInRoom,
-    RequestError,
-    SendFailed,
-)
-from chatlab.protocol import HistoryPage, Joined, Left, Message, Ok, Presence, Refreshed, Sent, trim
-from chatlab.session import Session, Token
+from chatlab.credentials import Token
+from chatlab.errors import NotInRoom
+from chatlab.protocol import HistoryPage, Joined, Left, Ok, Presence, Refreshed, Sent
+from chatlab.sending import send
+from chatlab.session import Session
 from chatlab.streams import Events, Messages
 
 __all__ = ["ChatClient"]
-
-_LONGEST_WAIT = 60.0  # seconds: a caller of `send` who was told to wait longer decides himself
 
 
 class ChatClient:
@@ -237,76 +230,11 @@ class ChatClient:
         room = room if room is not None else self._room
         if room is None:
             raise NotInRoom("Join a room first, or name one")
-        key = uuid.uuid4().hex if key is None else key
-        most = (self._retries if retries is None else retries) + 1
-        session, unknown = self._session, False
-        for attempt in range(1, most + 1):
-            asked = False
-            try:
-                connection = await session.ready(room, timeout)
-                asked = True
-                return await self._attempt(connection, text, room, key, timeout)
-            except ChatError as error:
-                unknown = unknown or (asked and not _surely_not_stored(error))
-                again = error.retry or self._was_put_out(room, error)
-                wait = error.retry_after or 0.0
-                if again and session.over is None and attempt < most and wait <= _LONGEST_WAIT:
-                    await session.sleep(session.backoff.delay(attempt - 1, wait))
-                    continue
-                if not again and not unknown:
-                    raise
-                raise _gave_up(key, attempt, unknown, session.over or error) from error
-        raise ValueError(f"retries must be 0 or more, not {retries!r}")
-
-    async def _attempt(
-        self, connection: Any, text: str, room: str, key: str, timeout: float | None
-    ) -> Sent:
-        session = self._session
-        feed = session.rooms.get(room)
-        pending = feed.sending() if feed is not None else None
-
-        def stored(sent: Sent) -> None:
-            message = Message(
-                sent.id, sent.seq, room, session.user or "", trim(text), sent.timestamp
-            )
-            session.own(message)
-
-        payload = {"text": text, "room": room, "key": key}
-        limit = session.timeout if timeout is None else timeout
-        try:
-            answer: Sent = await connection.call(
-                "send-message", payload, Sent, timeout=limit, then=stored
-            )
-            return answer
-        finally:
-            if feed is not None and pending is not None:
-                feed.settle(pending)
-                session.tend(feed)
-
-    def _was_put_out(self, room: str, error: ChatError) -> bool:
-        # The server no longer has this socket in a room that the client joined (a token with
-        # fewer rooms, say): joining again repairs that, or ends the room.
-        feed = self._session.rooms.get(room)
-        if feed is None or not isinstance(error, NotInRoom):
-            return False
-        feed.joined = False
-        self._session.tend(feed)
-        return True
-
-
-def _surely_not_stored(error: ChatError) -> bool:
-    return isinstance(error, RequestError) and not isinstance(error, (Closing, InternalError))
-
-
-def _gave_up(key: str, attempts: int, unknown: bool, last: ChatError) -> SendFailed:
-    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    if unknown:
-        text = (
-            f"No acknowledgement after {tries} (the last: {last}). Whether the message was stored "
-            f"is unknown: send it again with key={key!r} to find out"
+        return await send(
+            self._session,
+            text,
+            room,
+            key=uuid.uuid4().hex if key is None else key,
+            timeout=self._session.timeout if timeout is None else timeout,
+            retries=self._retries if retries is None else retries,
         )
-    else:
-        text = f"Not stored: refused in {tries} (the last: {last})"
-    return SendFailed(
-        text, key=key, attempts=attempts, stored=None if unknown else False, last=last
-    )

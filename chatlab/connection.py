@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import engineio.base_client
@@ -21,16 +22,20 @@ import socketio
 from chatlab.errors import AckTimeout, ChatError, ClientError, NotConnected, from_wire
 from chatlab.protocol import Answer
 
-__all__ = ["Connection", "Records"]
+__all__ = ["Connection", "Records", "end_tasks"]
 
 log = logging.getLogger(__name__)
 
 _GOODBYE: Final = 1.0  # seconds for a polite close; a silent wire answers none
+_CANCEL_AGAIN: Final = 0.05  # seconds
 _DEAD_AFTER: Final = 2  # calls in a row without answer, and nothing heard since the first
 
 # python-socketio 5.18.1 logs packets, tokens among them, and adds a handler of its own to a
 # logger that has no level. This one is in nobody's tree and lets nothing through.
 _SILENT: Final = logging.Logger("chatlab.client.silent", logging.CRITICAL + 1)
+
+# A recorded client says its name, so that a wire and a server that record call it the same.
+_NAME_HEADER: Final = "X-Lab-Name"
 
 T = TypeVar("T", bound=Answer)
 
@@ -83,7 +88,13 @@ class Connection:
         """
         try:
             async with asyncio.timeout(timeout):
-                await self._sio.connect(url, auth=auth, transports=list(transports), wait=False)
+                await self._sio.connect(
+                    url,
+                    auth=lambda: self._greet(auth),
+                    headers={_NAME_HEADER: quote(self._name)} if self._recorder else {},
+                    transports=list(transports),
+                    wait=False,
+                )
                 # A transport that ends before CONNECT was answered is reported to nobody else.
                 self._sio.eio.read_loop_task.add_done_callback(lambda _: self._end())
                 await self._accepted
@@ -130,7 +141,7 @@ class Connection:
                 answered.set_result(answer)
 
         sent_at = loop.time()
-        shown = {"token": "…"} if event == "refresh-token" else payload
+        shown = None if event == "refresh-token" else payload
         self._record("send", to_server=True, packet="event", name=event, data=shown, id=number)
         self._waiting.add(answered)
         try:
@@ -138,7 +149,7 @@ class Connection:
                 await self._sio.emit(event, payload, callback=on_ack)
                 return await answered
         except TimeoutError:
-            self._record("timeout", name=event, id=number)
+            self._record("timeout", to_server=True, packet="event", name=event, id=number)
             self._suspect(sent_at)
             raise AckTimeout(f"No answer to {event} within {timeout:g} s") from None
         except socketio.exceptions.BadNamespaceError:
@@ -154,11 +165,12 @@ class Connection:
             with suppress(Exception):
                 async with asyncio.timeout(_GOODBYE):
                     await self._sio.disconnect()
-        tasks = self._tasks - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_tasks(self._tasks)
+        if eio.ws is not None:
+            # Whoever is silent is not waited for; aiohttp lets go of the socket all the same.
+            with suppress(Exception):
+                async with asyncio.timeout(_GOODBYE if politely else 0):
+                    await eio.ws.close()
         with suppress(ValueError):  # engineio 4.15.1 forgets it there when a close is interrupted
             engineio.base_client.connected_clients.remove(eio)
         await self._http.close()
@@ -198,9 +210,15 @@ class Connection:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("%s: a packet was not understood: %s", self._name, type(error).__name__)
 
+    def _greet(self, auth: dict[str, Any]) -> dict[str, Any]:
+        # python-socketio asks for the auth when it is about to send CONNECT.
+        self._record("send", to_server=True, packet="connect")
+        return auth
+
     def _connected(self) -> None:
         self.alive = not self.gone.is_set()
-        self._record("connected", to_server=False, packet="connect")
+        self._record("receive", to_server=False, packet="connect")
+        self._record("connected")
         if not self._accepted.done():
             self._accepted.set_result(None)
 
@@ -208,14 +226,18 @@ class Connection:
         # python-socketio calls this for a transport that could not be opened too, and raises then.
         if self._sio.eio.state != "connected" or self._accepted.done():
             return
-        self._record("refused", to_server=False, packet="connect_error", data=data)
-        self._accepted.set_exception(from_wire(data, refusal=True))
+        error = from_wire(data, refusal=True)
+        self._record("receive", to_server=False, packet="connect_error", data=data)
+        self._record("refused", text=error.message, data={"code": error.code})
+        self._accepted.set_exception(error)
 
     def _disconnected(self, reason: str) -> None:
         # Engine.IO's CLOSE has the same reason as Socket.IO's DISCONNECT, but only the latter
         # finds the transport still open (python-socketio 5.18.1).
         eio = self._sio.eio
         self.dismissed = reason == eio.reason.SERVER_DISCONNECT and eio.state == "connected"
+        if self.dismissed:
+            self._record("receive", to_server=False, packet="disconnect")
         self._end()
 
     def _event(self, event: str, data: Any = None, *_: Any) -> None:
@@ -256,6 +278,19 @@ class Connection:
     def _record(self, kind: str, **fields: Any) -> None:
         if self._recorder is not None:
             self._recorder.add(kind, conn=self._name, **fields)
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and wait until they have ended.
+
+    More than once where need be: `asyncio.wait_for`, which engineio 4.15.1 uses, swallows a
+    cancellation that meets a result (Python 3.11).
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN)
 
 
 def _understand(event: str, answer: Any, shape: type[T]) -> T:

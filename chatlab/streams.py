@@ -29,13 +29,13 @@ class Messages:
     def __init__(self, session: Session, room: str | None) -> None:
         self._session = session
         self._only: RoomFeed | None = None
-        self._places: dict[RoomFeed, _Place] = {}
         self._closed = False
         if room is not None:
             self._only = session.rooms.get(room)
             if self._only is None:
                 raise NotInRoom(f"Join {room!r} first")
-            self._places[self._only] = _Place(self._only)
+        feeds = session.rooms.values() if self._only is None else [self._only]
+        self._places = {feed: _Place(feed, feed.cursor) for feed in feeds}
 
     def __aiter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class Messages:
         if self._only is None:
             for feed in self._session.rooms.values():
                 if feed not in self._places:
-                    self._places[feed] = _Place(feed)
+                    self._places[feed] = _Place(feed, 0)  # joined since: from its beginning
         ready = []
         for feed, place in list(self._places.items()):
             turn = place.turn()
@@ -88,13 +88,16 @@ class Messages:
 class _Place:
     """How far one iterator has got in one room."""
 
-    def __init__(self, feed: RoomFeed) -> None:
+    def __init__(self, feed: RoomFeed, position: int) -> None:
         self._feed = feed
-        self._at = feed.cursor
-        self._seq, self._epoch = feed.next - 1, feed.epoch
+        self._at = position
         self._aside: RoomFeed | None = None
-        for position in reversed(range(feed.cursor, feed.end)):
-            entry = _entry(feed, position)
+        if position < feed.start:
+            self._seq, self._epoch = feed.origin
+            return
+        self._seq, self._epoch = feed.next - 1, feed.epoch
+        for waiting in reversed(range(position, feed.end)):
+            entry = _entry(feed, waiting)
             if isinstance(entry, Message):
                 self._seq = entry.seq - 1
             elif isinstance(entry, HistoryLost):

@@ -1,0 +1,61 @@
+"""Fixtures of the client's tests: clients that are closed, and a look at what they left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import engineio.base_client
+import pytest
+
+from chatlab.backoff import Backoff
+from chatlab.client import ChatClient
+from tests.client.helpers import token_for
+from tests.client.scripted import Scripted
+
+
+def of_a_client(task):
+    # The scripted server is python-socketio's, which leaves tasks of its own sleeping.
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and (
+        "async_client" in code.co_filename or "chatlab" in code.co_filename
+    )
+
+
+@pytest.fixture
+async def nothing_left():
+    """Fail a test whose clients leave a task or a connection behind."""
+    yield
+    left = {task for task in asyncio.all_tasks() if of_a_client(task)}
+    assert not left, f"still running: {left}"
+    assert engineio.base_client.connected_clients == []
+
+
+@pytest.fixture
+async def server(nothing_left):
+    async with Scripted() as server:
+        yield server
+
+
+@pytest.fixture
+async def client_of(nothing_left):
+    """Makes clients that come back quickly, and closes them."""
+    made = []
+
+    def make(url, token=None, **options):
+        options.setdefault("backoff", Backoff(base=0.01, cap=0.05))
+        client = ChatClient(url, token_for("alice") if token is None else token, **options)
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        async with asyncio.timeout(5):
+            await client.close()
+
+
+@pytest.fixture
+async def alice(server, client_of):
+    """Connected to the scripted server and in its room."""
+    client = await client_of(server.url, timeout=1.0).connect()
+    await client.join("general")
+    return client

@@ -1,0 +1,33 @@
+"""Small things that the client's tests share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import jwt
+
+SECRET = "a secret of the tests, long enough to sign with"
+
+
+def token_for(user, *, ttl=600.0, secret=SECRET, **claims):
+    now = int(time.time())
+    usual = {"sub": user, "iat": now, "exp": time.time() + ttl, "iss": "chatlab", "aud": "chatlab"}
+    return jwt.encode(usual | claims, secret, algorithm="HS256")
+
+
+async def until(predicate, *, timeout=5.0):
+    """Wait until `predicate()` is true."""
+    async with asyncio.timeout(timeout):
+        while not predicate():
+            await asyncio.sleep(0.005)
+
+
+async def take(stream, count, *, timeout=5.0):
+    """The next `count` entries of a stream, messages as their text."""
+    entries = []
+    async with asyncio.timeout(timeout):
+        while len(entries) < count:
+            entry = await anext(stream)
+            entries.append(getattr(entry, "text", entry))
+    return entries
