@@ -198,7 +198,8 @@ class StrictSocket(async_socket.AsyncSocket):  # type: ignore[misc]
     async def serve_websocket(self, request: web.Request) -> web.StreamResponse:
         """Carry the session over a websocket until either side ends it."""
         ws = _WebSocket(
-            max_msg_size=self.server.max_http_buffer_size,
+            # aiohttp 3.14.5 refuses a frame that is as long as this, not only a longer one.
+            max_msg_size=self.server.max_http_buffer_size + 1,
             timeout=CLOSE_WAIT,
             compress=self.server.compression,
         )

@@ -92,6 +92,15 @@ async def test_a_frame_over_64_kilobytes_is_refused_with_1009(chat: Running) -> 
     assert bob.of("new-message") == []
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536])
+async def test_a_frame_of_64_kilobytes_is_read(chat: Running, size: int) -> None:
+    async with chat.raw() as raw:
+        await raw.connect(chat.token("alice"))
+        head, tail = '421["who",{"room":"', '"}]'
+        await raw.send(head + "x" * (size - len(head) - len(tail)) + tail)
+        assert (await raw.ack(1))["code"] == "invalid_room"
+
+
 async def test_a_body_over_64_kilobytes_is_refused_with_413(chat: Running) -> None:
     url = chat.url + "/socket.io/?EIO=4&transport=polling"
     async with chat.http.get(url) as answer:
