@@ -90,8 +90,9 @@ class ServerTap:
         def listening(server: Any, sid: str, eio_sid: str, data: Any, *rest: Any) -> Any:
             # A plain function, not a coroutine: the event counts as given to its handler in the
             # same step in which it arrives, also where python-socketio makes a task of it.
-            self._given(eio_sid, data)
+            # Started comes first: whoever waits for it, on another thread, must not find it idle.
             self._inbox.handler_started()
+            self._given(eio_sid, data)
             return watched(original(server, sid, eio_sid, data, *rest))
 
         async def watched(running: Awaitable[Any]) -> Any:
