@@ -214,13 +214,19 @@ class Link:
         if not unit.packets:
             await self._forward_plain(unit, to_server)
             return
-        kept, dropped, severed = self._judge_packets(unit.packets, to_server)
+        late = self._judge.lateness(to_server)
+        kept, dropped, severed = self._judge_packets(unit.packets, to_server, late)
         self._chain[to_server] = bool(kept)
+
+        def arriving() -> None:
+            for packet in kept if late else ():
+                self._judge.passed(self, packet, to_server)
+
         if not dropped:
-            await self._put(unit.raw, to_server, kept)
+            await self._put(unit.raw, to_server, arriving)
         elif kept or not (severed or self._judge.silent(to_server)):
             rest = unit.without(dropped) if unit.without else b""
-            await self._put(rest, to_server, kept)
+            await self._put(rest, to_server, arriving)
             if not rest and unit.answer is not None:
                 # Nothing remains of a POST. Only packets were to be lost, not the connection.
                 self._talk.waiting.pop()
@@ -231,7 +237,7 @@ class Link:
             await self._judge.sever(self)
 
     def _judge_packets(
-        self, packets: list[Seen], to_server: bool
+        self, packets: list[Seen], to_server: bool, late: float
     ) -> tuple[list[Seen], set[int], bool]:
         kept: list[Seen] = []
         dropped: set[int] = set()
@@ -241,8 +247,12 @@ class Link:
                 return kept, dropped | set(range(index, len(packets))), True
             if fate == "drop":
                 dropped.add(index)
-            else:
-                kept.append(packet)
+                continue
+            kept.append(packet)
+            if not late:
+                # Now, and not when it is written, so that the record has the order of the wire
+                # where one polling body holds several packets.
+                self._judge.passed(self, packet, to_server)
         return kept, dropped, False
 
     async def _forward_plain(self, unit: Unit, to_server: bool) -> None:
@@ -254,15 +264,12 @@ class Link:
         else:
             self._lost_exchange = self._lost_exchange or unit.exchange
 
-    async def _put(self, data: bytes, to_server: bool, packets: list[Seen] | None = None) -> None:
-        if to_server in self._shut or to_server not in self._outboxes:
-            return
-
-        def before() -> None:
-            for packet in packets or ():
-                self._judge.passed(self, packet, to_server)
-
-        await self._outboxes[to_server].put(data, self._judge.lateness(to_server), before)
+    async def _put(
+        self, data: bytes, to_server: bool, before: Callable[[], None] | None = None
+    ) -> None:
+        if to_server not in self._shut and to_server in self._outboxes:
+            late = self._judge.lateness(to_server)
+            await self._outboxes[to_server].put(data, late, before or _nothing)
 
 
 def _nothing() -> None:
