@@ -27,7 +27,8 @@ __all__ = ["Timeline", "settled", "timeline"]
 
 _MOST_GUESSED = 6  # lanes made for clients that only a server or a wire tells of
 
-# The picture's own colours follow `color-scheme`, which JupyterLab's themes do not set.
+# The picture follows `color-scheme`. JupyterLab 4.6 sets it with its theme; earlier ones and
+# VS Code do not.
 _FOLLOW_THEME = (
     "<style>.chatlab-timeline{color-scheme:light}"
     '[data-jp-theme-light="false"] .chatlab-timeline,.vscode-dark .chatlab-timeline'
@@ -65,9 +66,9 @@ class Timeline:
         return path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        # An image in HTML is the one form that JupyterLab shows before a notebook is trusted, that
-        # its dark theme can reach, and that GitHub does not take apart. It shows `image/svg+xml`
-        # as an image as well, but only when trusted and without its theme.
+        # An image in HTML is the one form that JupyterLab also shows before a notebook is trusted
+        # and that GitHub does not take apart: both remove SVG that stands in HTML, and JupyterLab
+        # 4.6 shows `image/svg+xml` of a trusted notebook only (as an image, too).
         return {"text/html": self._repr_html_(), "text/plain": repr(self)}
 
     def _repr_html_(self) -> str:
