@@ -7,6 +7,7 @@ done with it afterwards is not decided here.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import sqlite3
 import sys
@@ -121,12 +122,15 @@ def check(path: Path) -> None:
             f"this Python has SQLite {sqlite3.sqlite_version}, chatlab needs {needed} or newer"
         )
     folder = path.absolute().parent
-    if not folder.is_dir():
+    # os.path answers "no" where pathlib would raise, as in a folder that may not be entered.
+    if not os.path.isdir(folder):
         raise SettingsError(
             f"{folder} is not a folder: make it before {path.name} can be kept there"
         )
-    if path.is_dir():
+    if os.path.isdir(path):
         raise SettingsError(f"{path} is a folder: add the name of a file to it")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SettingsError(f"{path} is not a file: choose another --storage")
 
 
 @contextlib.contextmanager

@@ -61,14 +61,10 @@ class ServingLock:
                 ) from None
             try:
                 _lock(descriptor)
-            except OSError:
+            except OSError as error:
                 holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
                 os.close(descriptor)
-                raise SettingsError(
-                    f"{self._database} is served by another process"
-                    f"{f' ({holder})' if holder else ''}: stop that one first, "
-                    "or choose another --storage"
-                ) from None
+                raise self._refused(error, holder) from None
             if self._still_named(descriptor):
                 break
             os.close(descriptor)
@@ -76,6 +72,17 @@ class ServingLock:
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, str(os.getpid()).encode())
         self._descriptor = descriptor
+
+    def _refused(self, error: OSError, holder: str) -> SettingsError:
+        if not isinstance(error, (BlockingIOError, PermissionError)):
+            return SettingsError(
+                f"{self._path} cannot be locked ({error.strerror}): "
+                "keep the database on a local disk"
+            )
+        return SettingsError(
+            f"{self._database} is served by another process{f' ({holder})' if holder else ''}: "
+            "stop that one first, or choose another --storage"
+        )
 
     def _still_named(self, descriptor: int) -> bool:
         # Its last holder may have removed the file between our open and our lock.

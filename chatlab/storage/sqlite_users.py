@@ -7,6 +7,7 @@ The server's goes through the log's threads; the command line's is plain and syn
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,7 @@ class UserFile:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         sqlite_file.check(path)
-        if not create and not path.exists():
+        if not create and not os.path.exists(path):
             raise SettingsError(f"{path} does not exist yet: add a user, or start the server once")
         self._path = path
         with sqlite_file.explained(path):
