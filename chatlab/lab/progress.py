@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MARKER", "Progress", "progress", "remember", "work_folder"]
-
-MARKER = ".chatlab-work"
-"""An empty file of this name marks the top of a working copy; `make lab` puts it there."""
+__all__ = ["Progress", "progress", "remember", "work_folder"]
 
 _FILE = ".progress.json"
 
@@ -27,14 +24,15 @@ _FILE = ".progress.json"
 def work_folder() -> Path | None:
     """The working copy that we are in, or None.
 
-    `CHATLAB_WORK` names it (empty: there is none); without it, the nearest of the current folder
-    and its three parents that contains the marker file.
+    `CHATLAB_WORK` names it (empty: there is none); without it, it is the folder `work` that
+    `make lab` fills, beside `authoring/work.py`, when the current folder is inside.
     """
     named = os.environ.get("CHATLAB_WORK")
     if named is not None:
         return Path(named) if named and Path(named).is_dir() else None
     here = Path.cwd()
-    return next((p for p in (here, *here.parents[:3]) if (p / MARKER).is_file()), None)
+    inside = (p for p in (here, *here.parents) if p.name == "work")
+    return next((p for p in inside if (p.parent / "authoring" / "work.py").is_file()), None)
 
 
 def remember(lesson: str, task: int) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from chatlab.lab.checks import check
-from chatlab.lab.progress import MARKER, Progress, progress, remember, work_folder
+from chatlab.lab.progress import Progress, progress, remember, work_folder
 
 
 @pytest.fixture
@@ -17,11 +17,12 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def copy(elsewhere, monkeypatch):
-    (elsewhere / MARKER).touch()
-    folder = elsewhere / "exercises"
-    folder.mkdir()
+    (elsewhere / "authoring").mkdir()
+    (elsewhere / "authoring" / "work.py").touch()
+    folder = elsewhere / "work" / "exercises"
+    folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    return elsewhere
+    return elsewhere / "work"
 
 
 def test_outside_a_working_copy_nothing_is_written_or_shown(elsewhere):
@@ -30,13 +31,26 @@ def test_outside_a_working_copy_nothing_is_written_or_shown(elsewhere):
     assert progress() is None
 
 
+def test_a_folder_that_happens_to_be_called_work_is_not_a_copy(elsewhere, monkeypatch):
+    (elsewhere / "work").mkdir()
+    monkeypatch.chdir(elsewhere / "work")
+    assert work_folder() is None
+
+
+def test_a_tracked_folder_is_not_a_copy(copy, monkeypatch):
+    tracked = copy.parent / "exercises"
+    tracked.mkdir()
+    monkeypatch.chdir(tracked)
+    assert work_folder() is None
+
+
 def test_a_solved_task_is_kept_at_the_top_of_the_copy(copy):
     remember("01", 2)
     remember("01", 1)
     remember("01", 1)
     content = json.loads((copy / ".progress.json").read_text())
     assert content == {"version": 1, "solved": {"01": [1, 2]}}
-    assert sorted(p.name for p in copy.iterdir()) == [MARKER, ".progress.json", "exercises"]
+    assert sorted(p.name for p in copy.iterdir()) == [".progress.json", "exercises"]
 
 
 def test_a_check_that_passes_is_ticked_off_and_one_that_fails_is_not(copy):
