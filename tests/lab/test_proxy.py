@@ -255,18 +255,19 @@ async def test_half_a_cut_tells_one_side_only():
 @TRANSPORTS
 async def test_everything_is_late_but_not_slower_and_stays_in_order(transports):
     async with scene(transports) as (server, wire, alice):
-        wire.delay(0.1, "to_server")
+        wire.delay(0.3, "to_server")
         began = time.monotonic()
         for n in range(12):  # python-engineio drops a POST of more than 16 packets
             await alice.emit("send-message", {"text": n})
         await say(alice, 12)
         took = time.monotonic() - began
-        assert 0.1 <= took < 1.0
+        assert 0.3 <= took < 1.5
         assert server.received_texts == list(range(13))
         wire.delay(0)
+        await say(alice, "behind what was still on its way")
         began = time.monotonic()
         await say(alice, "quick")
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 0.3
 
 
 async def test_both_ways_late_is_twice_as_late():
@@ -306,7 +307,8 @@ async def test_a_client_that_offers_compression_can_still_be_read():
             await socket.receive()
             await socket.send_str('42["send-message",{"text":"hi"}]')
             await server.wait_for(1)
-            assert wire.passed[-1].client == server.received[-1].client == "user-1"
+            assert wire.passed.of("send-message")[0].client == "user-1"
+            assert server.received[0].client == "user-1"
 
 
 async def test_other_http_traffic_passes_as_it_is():
