@@ -112,13 +112,14 @@ server
 # %%
 alice = await raw_client(server, name="alice")
 bob = await raw_client(server, name="bob")
-for client in (alice, bob):
-    await client.emit("join-room", "general")
+await alice.emit("join-room", "general")
+await server.wait_for("join-room")
+await bob.emit("join-room", "general")
 await server.wait_for("join-room", 2)
 server.received
 
 # %% [markdown]
-# `wait_for` waits until the server has been given two `join-room` events. `emit` itself does not
+# `wait_for` waits until the server has been given that many `join-room` events. `emit` itself does not
 # wait for anything on the other side; lesson 01 is about that.
 #
 # <details><summary>The same in JavaScript</summary>
@@ -256,9 +257,12 @@ progress()
 # the pasted script.
 
 # %%
+import asyncio
 from queue import Empty
 
 from jupyter_client.manager import start_new_async_kernel
+
+from chatlab.lab import allow_nested_loops
 
 PASTED = """
 import asyncio
@@ -271,16 +275,18 @@ asyncio.run(main())
 # %%
 async def run_all(*cells):
     manager, client = await start_new_async_kernel(extra_arguments=["--log-level=ERROR"])
-    sent = {client.execute(cell): "never ran" for cell in cells}
+    replies = {client.execute(cell): "never ran" for cell in cells}
     try:
-        while "never ran" in sent.values():
-            reply = await client.get_shell_msg(timeout=2.5)
-            sent[reply["parent_header"]["msg_id"]] = reply["content"]["status"]
+        while "never ran" in replies.values():
+            script_ran = list(replies.values())[1] != "never ran"
+            reply = await client.get_shell_msg(timeout=2 if script_ran else 20)
+            if reply["parent_header"]["msg_id"] in replies:
+                replies[reply["parent_header"]["msg_id"]] = reply["content"]["status"]
     except Empty:
-        pass  # nothing came for a while, and nothing will
+        pass  # nothing came for two seconds, and nothing will
     client.stop_channels()
     await manager.shutdown_kernel(now=True)
-    return list(sent.values())
+    return list(replies.values())
 
 
 # %%
@@ -295,10 +301,20 @@ await run_all("import nest_asyncio; nest_asyncio.apply()", PASTED, "1 + 1", "2 +
 # `nest_asyncio` in older kernels, such as those of some hosted notebooks.
 
 # %%
-await run_all(
-    "from chatlab.lab import allow_nested_loops; allow_nested_loops()", PASTED, "1 + 1", "2 + 2"
-)
+allow_nested_loops()
+
+
+# %%
+async def main():
+    await asyncio.sleep(0.2)
+    return "the script ran"
+
+
+asyncio.run(main())
+
+# %%
+"and so did the cell behind it"
 
 # %% [markdown]
-# So, for a pasted script: call `allow_nested_loops()` first, once. For your own code: write `await
-# main()`.
+# So, for a pasted script: call `allow_nested_loops()` once, first. For your own code: write
+# `await main()`.
