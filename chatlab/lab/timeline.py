@@ -86,7 +86,7 @@ def timeline(
     only: str | Collection[str] | None = None,
     hide: str | Collection[str] = (),
 ) -> Timeline:
-    """Draw what `actors` (clients, wires, servers, or their recorders) did and saw.
+    """Draw what `actors` (clients, wires, servers, `Refused`s, or recorders) did and saw.
 
     Lanes: clients, wires, servers, then the other clients; a client that is given after a server
     stands where it is given. `only` and `hide` choose by event name (with its acks) or by kind:
@@ -132,7 +132,9 @@ def _recorders(actors: Sequence[object]) -> list[Recorder]:
     """A copy of each record, since other threads go on writing; records of one name as one."""
     found: dict[str, Recorder] = {}
     for actor in actors:
-        recorder = getattr(actor, "recorder", actor)
+        # A client that was refused is at hand only as `client` of the exception.
+        owner = actor if hasattr(actor, "recorder") else getattr(actor, "client", actor)
+        recorder = getattr(owner, "recorder", owner)
         if not isinstance(recorder, Recorder):
             raise TypeError(
                 f"timeline draws clients, wires and servers, not {type(actor).__name__}"

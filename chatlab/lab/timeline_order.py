@@ -72,7 +72,10 @@ def _roots(
         for entry in recorder.entries:
             conn = entry.conn or recorder.name
             episode = episodes.of(conn, entry.order)
-            if entry.kind == "disconnected" and (conn, episode, "disconnect") not in known:
+            if entry.kind == "disconnected":
+                # A goodbye tells it already, and a refused connection never was one.
+                if known & {(conn, episode, "disconnect"), (conn, episode, "connect_error")}:
+                    continue
                 if recorder.role == "server":
                     servers.append(entry)
                 else:
