@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import copy
+import difflib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from nbformat import NotebookNode
 IMAGES = ("image/png", "image/jpeg")
 # nbval compares none of these either.
 NOT_COMPARED = ("metadata", "traceback", "output_type", "execution_count", "name", *IMAGES)
+# How much of a difference is shown.
+LINES, WIDTH = 12, 160
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -92,8 +95,17 @@ def differences(
     found += [f"{kind} that is not stored" for kind in sorted(after.keys() - before.keys())]
     for kind in sorted(before.keys() & after.keys()):
         if before[kind] != after[kind]:
-            found.append(f"{kind} differs\n  stored: {before[kind]!r}\n  now:    {after[kind]!r}")
+            found.append(f"{kind} differs\n{unlike(before[kind], after[kind])}")
     return found
+
+
+def unlike(before: list[Any], after: list[Any]) -> str:
+    """The first lines in which the two differ, short enough to be read in a terminal."""
+    old, new = (
+        [line for value in values for line in str(value).splitlines()] for values in (before, after)
+    )
+    lines = list(difflib.unified_diff(old, new, "stored", "now", n=0, lineterm=""))
+    return "\n".join(f"  {line[:WIDTH]}" for line in lines[2 : 2 + LINES] if line[:2] != "@@")
 
 
 def by_kind(outputs: Sequence[NotebookNode], rules: Rules) -> dict[str, list[Any]]:

@@ -39,6 +39,16 @@ def test_an_address_in_memory_is_no_difference_and_another_word_is(rules: Rules)
     assert differences(before, [shown(text="<subject at 0x7f0000000000>")], rules)
 
 
+def test_a_difference_is_told_in_lines_that_fit_a_terminal(rules: Rules) -> None:
+    before, after = ([stream("same\nlost: " + word * 100)] for word in ("some ", "none "))
+    (fault,) = differences(before, after, rules)
+    head, old, new = fault.splitlines()
+    assert head == "stdout differs"
+    assert old.startswith("  -lost: some")
+    assert new.startswith("  +lost: none")
+    assert max(len(old), len(new)) < 170
+
+
 def test_a_missing_output_and_a_new_one_are_differences(rules: Rules) -> None:
     assert differences([stream("a")], [], rules) == ["no stdout any more"]
     assert differences([], [stream("a", "stderr")], rules) == ["stderr that is not stored"]
