@@ -6,6 +6,7 @@ A server's answers are grouped with the event that caused them; the order of the
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from chatlab.lab.recorder import Entry, Recorder
 from chatlab.lab.timeline_flights import LATE, Flight
 
 __all__ = ["Item", "find_effects", "mark", "turns"]
+
+_RECENT = 100  # arrivals among which the cause of a broadcast is looked for
 
 
 @dataclass(slots=True, eq=False)
@@ -49,14 +52,20 @@ def find_effects(
     loose: list[Item] = []
     answers = _answers(flights)
     heard = any(f.to_server and f.got is not None for f in flights)
+    possible = sorted((r for r in roots if _may_cause(r, heard)), key=_reached)
+    reached = [_reached(r) for r in possible]
+
+    def before(order: int) -> list[Item]:
+        place = bisect.bisect_left(reached, order)
+        return possible[max(0, place - _RECENT) : place]
+
     for flight in flights:
         if flight.to_server:
             continue
         if flight.request is not None and flight.request in owner:
             cause: Item | None = owner[flight.request]
         else:
-            possible = [r for r in roots if _may_cause(r, heard)]
-            cause = _cause(flight, possible, answers, children)
+            cause = _cause(flight, before(flight.first.order), answers, children)
         if cause is None:
             loose.append(Item(flight.first.order, flight.first.at, [flight]))
             continue
@@ -66,12 +75,11 @@ def find_effects(
         for entry in recorder.entries if recorder.role == "server" else ():
             if entry.kind != "note":
                 continue
-            before = [r for r in roots if _may_cause(r, heard) and _reached(r) < entry.order]
-            cause = max(before, key=_reached, default=None)
-            if cause is None:
-                loose.append(mark(entry))
+            earlier = before(entry.order)
+            if earlier:
+                groups.setdefault(earlier[-1], []).append(entry)
             else:
-                groups.setdefault(cause, []).append(entry)
+                loose.append(mark(entry))
     return [(cause, _canonical(members, lanes)) for cause, members in groups.items()], loose
 
 
@@ -85,19 +93,20 @@ def _reached(item: Item) -> int:
 
 def _cause(
     flight: Flight,
-    roots: Iterable[Item],
+    before: Sequence[Item],
     answers: dict[tuple[str, int, int | None], int],
     children: dict[Item, set[tuple[Any, ...]]],
 ) -> Item | None:
-    """What made the server send this: the latest arrival, or one of a burst with the same words."""
-    order, at = flight.first.order, flight.first.at
-    before = [r for r in roots if _reached(r) < order]
+    """What made the server send this: the latest arrival, or one of a burst with the same words.
+
+    `before` is what had arrived, in order.
+    """
     if not before:
         return None
-    latest = max(before, key=_reached)
+    at, latest = flight.first.at, before[-1]
     if flight.packet in ("connect", "connect_error"):
         own = [r for r in before if r.flights and r.flights[0].conn == flight.conn]
-        return max(own, key=_reached, default=latest)
+        return own[-1] if own else latest
 
     def is_open(item: Item) -> bool:
         answered = answers.get(_question(item.flights[0])) if item.flights else None
@@ -108,9 +117,11 @@ def _cause(
     alike = {r for r in before if _name(r) == _name(latest) != ""}
     # What was answered before the latest arrival counts only where it fits better than that.
     near = [r for r in before if is_open(r) or (r in alike and score[r] > score[latest])]
-    best = {r for r in near or [latest] if score[r] == max(score[n] for n in near or [latest])}
-    free = [r for r in best & alike if (flight.name, flight.conn) not in children.get(r, ())]
-    return min(free, key=_reached) if latest in best and free else max(best, key=_reached)
+    near = near or [latest]
+    highest = max(score[r] for r in near)
+    best = [r for r in near if score[r] == highest]
+    free = [r for r in best if r in alike and (flight.name, flight.conn) not in children.get(r, ())]
+    return free[0] if latest in best and free else best[-1]
 
 
 def _question(flight: Flight) -> tuple[str, int, int | None]:

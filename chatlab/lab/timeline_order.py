@@ -6,6 +6,7 @@ client had seen the first of it, so that two threads that race do not change the
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Sequence
 
 from chatlab.lab.recorder import Entry, Recorder
@@ -119,7 +120,7 @@ def _last_seen(item: Item) -> int:
 
 def _slot(roots: Sequence[Item], order: int) -> int:
     """The place of the first root that happened after `order`."""
-    return next((n for n, item in enumerate(roots) if item.order > order), len(roots))
+    return bisect.bisect_right(roots, order, key=lambda item: item.order)
 
 
 def _is_late(flight: Flight, roots: Iterable[Item]) -> bool:
