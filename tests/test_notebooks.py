@@ -82,7 +82,8 @@ def test_all_cells_queued_at_once_give_what_is_stored(
         f"{name(path)}: {core:.1f} s core, {run.seconds() - core:.1f} s further"
         + "".join(f"; not run: {each}" for each in run.left_out)
     )
-    assert run.faults(RULES) == []
+    faults = run.faults(RULES)
+    assert not faults, "\n".join(faults)
     if CI:
         assert not [each for each in run.left_out if "needs" in each]
     assert run.seconds() <= SLACK * budget(path)
