@@ -35,6 +35,7 @@ from chatlab.settings import Settings
 # %%
 folder = tempfile.TemporaryDirectory()
 FILE = f"{folder.name}/chat.db"
+# timeout=0: a file that is locked is an error at once
 db = sqlite3.connect(FILE, timeout=0, isolation_level=None, check_same_thread=False)
 db.execute("CREATE TABLE messages (room, user, text)")
 
@@ -65,7 +66,7 @@ async def post(sio, sid, text):
 SECRET = secrets.token_hex(32)
 
 
-def trusting_chat(wrap=lambda handler: handler):
+def naive_chat(wrap=lambda handler: handler):
     sio = step2.make_server(SECRET)
 
     @sio.event
@@ -81,13 +82,13 @@ def trusting_chat(wrap=lambda handler: handler):
     return sio
 
 
-naive = background(trusting_chat, name="naive chat")
+naive = background(naive_chat, name="naive chat")
 naive
 
 # %% [markdown]
 # The caller does what lesson 01 taught: without an [ack](09_quick_reference.ipynb#Ack) in time it
-# [tries again](09_quick_reference.ipynb#Retry), three times at most. An ack that says `retry` is
-# tried again too; any other ack is the end.
+# [tries again](09_quick_reference.ipynb#Retry), three tries at most. After an ack that says `retry` it
+# tries again too; any other ack is the end. (The key is left out: it is not what this is about.)
 
 
 # %%
@@ -103,14 +104,15 @@ async def entered(server, name, room="general"):
 async def send(client, data):
     for tries in (1, 2, 3):
         try:
-            answer = await client.call("send-message", data, timeout=0.4)
+            answer = await client.call("send-message", data, timeout=0.5)
         except socketio.exceptions.TimeoutError:
             answer = None
         if answer is not None and not answer.get("retry"):
             break
         await asyncio.sleep(0.05)
-    said = "no answer" if answer is None else answer
-    return f"{said} ({tries} {'try' if tries == 1 else 'tries'})"
+    said = "no answer" if answer is None else answer.get("code", "ok")
+    field = f" ({answer['field']})" if answer and "field" in answer else ""
+    return f"{said}{field} at try {tries}"
 
 
 # %% [markdown]
@@ -175,7 +177,7 @@ await storage_failure(naive)
 # %%
 async def stranger(server):
     try:
-        await raw_client(server, name="stranger", timeout=0.4)
+        await raw_client(server, name="stranger", timeout=0.5)
     except Refused as refusal:
         print("stranger →", refusal.message, refusal.data)
     except socketio.exceptions.ConnectionError:
@@ -241,7 +243,7 @@ if here("node"):
 #
 # So the answer must not depend on the handler getting to its end. A wrapper around every handler
 # answers for it. There are two kinds of no: one that the handler means, a `RequestError`, and one
-# that nobody expected.
+# that nobody expected. Below it the same four, with the wrapper around the same handler.
 
 
 # %%
@@ -265,7 +267,16 @@ def answered(handler):
     return answering
 
 
+wrapped = background(naive_chat(answered), name="wrapped chat")
+
+for row in (bad_payload, storage_failure, stranger, bug):
+    await row(wrapped)
+
 # %% [markdown]
+# Whoever is connected gets an answer. But it is the same one for everything. The first two do not say
+# that they are Alice's own mistakes, and **storage got worse**: told that it is final, she gave up on
+# a file that was free a moment later. An answer is not yet a useful answer.
+#
 # <details><summary>The same in JavaScript</summary>
 #
 # ```javascript
@@ -297,19 +308,6 @@ def answered(handler):
 # throw.
 #
 # </details>
-#
-# The same four, around the same handler:
-
-# %%
-wrapped = background(trusting_chat(answered), name="wrapped chat")
-
-for row in (bad_payload, storage_failure, stranger, bug):
-    await row(wrapped)
-
-# %% [markdown]
-# Whoever is connected gets an answer. But it is the same one for everything. The first two do not say
-# that they are Alice's own mistakes, and **storage got worse**: told that it is final, she gave up on
-# a file that was free a moment later. An answer is not yet a useful answer.
 #
 # ## Validation
 #
@@ -397,9 +395,12 @@ for row in (bad_payload, storage_failure, stranger, bug):
     await row(chat)
 
 # %% [markdown]
-# Read each line as a program would. `invalid_payload`: do not send that again, and here is the
-# field. `unavailable`: the second try went through. `authentication_required`: log in. `internal_error`: not your
-# fault, and trying again will not help; the cause is in the server's log, for its owner.
+# | What breaks | Who notices | The caller is told | Try again? |
+# |---|---|---|---|
+# | the payload | the shape, before the handler | `invalid_payload`, and the field | no |
+# | storage | the code that talks to it | `unavailable` | yes: the second try went through |
+# | a stranger | the handshake | `authentication_required` | no: log in |
+# | anything else | the wrapper | `internal_error`; the cause is in the log | no |
 #
 # *Try it:* give `internal_error` a `retry=True` and run the cells from the wrapper on. The bug is
 # then tried three times, in vain: what fails for a reason that stays, fails again.
@@ -462,9 +463,7 @@ def room_of(session):
     return session["room"]
 
 
-display(await before_joining(chat))
-for each in (naive, wrapped, chat):
-    print(each.name, "runs" if each.stop().running else "has stopped")
+await before_joining(chat)
 
 # %% [markdown]
 # ## Your server so far
@@ -632,7 +631,12 @@ for each in (naive, wrapped, chat):
 # ```
 #
 # </details>
-#
+
+# %%
+for each in (naive, wrapped, chat):
+    print(each.name, "runs" if each.stop().running else "has stopped")
+
+# %% [markdown]
 # ## In chatlab
 #
 # [chatlab/server/acks.py](../chatlab/server/acks.py) wraps every event once, so no handler can
@@ -738,8 +742,8 @@ silent.close()
 
 # %% [markdown]
 # With `greedy` the time-out is told as a bug, and the client gives up. Catch `Exception`, and
-# leave `CancelledError` to the one who cancels. (chatlab's `acks.py` may catch it: each event is
-# a task of its own there, and nobody cancels that task from outside.)
+# leave `CancelledError` to the one who cancels. (chatlab's `acks.py` catches it too, but outside of
+# its time-out, and in a task of its own that nobody else cancels.)
 #
 # ### The exception's text
 #
@@ -760,7 +764,7 @@ def frank(handler):
 
 
 async def probe(wrap):
-    sio = trusting_chat(wrap)
+    sio = naive_chat(wrap)
 
     @sio.on("show-picture")
     @wrap
@@ -779,8 +783,8 @@ async def probe(wrap):
 await probe(frank)
 
 # %% [markdown]
-# In four tries: it is Python, the field is called `text`, a message is split somewhere, and where the files
-# lie on the disk. The same with the wrapper:
+# Four events, and she knows the language, a field's name, something about the code, and where
+# the files lie on the disk. The same four with the lesson's wrapper:
 
 # %%
 await probe(answered)
