@@ -17,13 +17,12 @@ import socketio
 from aiohttp import web
 
 from chatlab.lab.card import Card
-from chatlab.lab.inbox import Condition, Inbox, ReceivedList
-from chatlab.lab.logs import LogBook, LogLines, ThreadRouter, quiet_logger
+from chatlab.lab.logs import ThreadRouter, quiet_logger
 from chatlab.lab.part import Part
 from chatlab.lab.portal import LoopThread, in_thread
-from chatlab.lab.recorder import Recorder
 from chatlab.lab.tap import ServerTap, find_socketio
 from chatlab.lab.tokens import mint
+from chatlab.lab.witness import Witness
 
 __all__ = ["Server", "background"]
 
@@ -44,7 +43,7 @@ def background(app: App | Factory, *, name: str = "server", port: int = 0) -> Se
     return Server(app, name=name, port=port)
 
 
-class Server(Part):
+class Server(Witness, Part):
     """A server running on its own thread. Made by `background`."""
 
     def __init__(self, app: App | Factory, *, name: str = "server", port: int = 0) -> None:
@@ -53,17 +52,14 @@ class Server(Part):
                 "background takes a socketio.AsyncServer, an aiohttp Application or a function "
                 f"that makes one, not {type(app).__name__}"
             )
-        self.name = name
-        self.recorder = Recorder(name, "server")
+        self._remember(name, "server")
         self.sio: Any = None
         self.app: web.Application | None = None
         self.port = 0
-        self._inbox = Inbox(name)
-        self._book = LogBook()
         self._tap: ServerTap | None = None
         self._runner: web.AppRunner | None = None
         self._restore: list[Callable[[], None]] = []
-        self._stopped = False
+        self._stopped = self._stuck = False
         self._take_name()
         self._portal = LoopThread(name)
         self._thread_id = self._portal.ident or 0
@@ -171,17 +167,21 @@ class Server(Part):
         eio.sockets.clear()
 
     def stop(self) -> Self:
-        """Close every connection, free the port, end the thread. Returns the server."""
+        """Close every connection, free the port, end the thread. Returns the server.
+
+        A handler that blocks the thread (`time.sleep`, an endless loop) cannot be ended from
+        outside: after four seconds the thread is left alone, and the card says so.
+        """
         if self._stopped:
             return self
         # Refused before anything is taken down when called from a handler of this very server.
         self._portal.check_caller()
         self._stopped = True
-        with contextlib.suppress(TimeoutError):
-            self._portal.call(self._shut_down, timeout=5)
-        self._portal.close()
-        _router.remove(self._thread_id)
-        self._give_up_name()
+        try:
+            self._stuck = not self._portal.close(self._shut_down)
+        finally:
+            _router.remove(self._thread_id)
+            self._give_up_name()
         return self
 
     # -- using it ----------------------------------------------------------------------------------
@@ -195,39 +195,6 @@ class Server(Part):
     def running(self) -> bool:
         """Whether it still serves."""
         return not self._stopped
-
-    @property
-    def received(self) -> ReceivedList:
-        """The events that its handlers were given, in order: a list of `Received`."""
-        return self._inbox.items()
-
-    @property
-    def received_texts(self) -> list[Any]:
-        """Only the texts of what was received, in order."""
-        return self.received.texts
-
-    async def wait_for(
-        self, what: int | str | Condition, count: int = 1, *, timeout: float = 5.0
-    ) -> None:
-        """Wait for a number of events, for `count` events of one name, or for a condition.
-
-        Counted from the start or from the last `clear`. A condition is a function of
-        `server.received`. Raises `TimeoutError` with what was received after `timeout` seconds.
-        """
-        await self._inbox.wait_for(what, count, timeout=timeout)  # type: ignore[arg-type]
-
-    def clear(self) -> None:
-        """Forget what was received and recorded, so that the next scene starts afresh."""
-        self._inbox.clear()
-        self.recorder.clear()
-
-    def logs(self, *, full: bool = False) -> LogLines:
-        """What the server logged and what went wrong in it; `full` shows whole tracebacks."""
-        return self._book.lines(full=full)
-
-    async def wait_for_log(self, text: str, *, timeout: float = 5.0) -> None:
-        """Wait until a log entry contains `text`. Raises `TimeoutError`, showing the log."""
-        await self._book.wait_for(text, timeout)
 
     async def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run a coroutine function on the server's own loop: `await server.call(sio.emit, "tick")`.
@@ -253,12 +220,11 @@ class Server(Part):
             ("runs on", "a thread of this notebook, with an event loop of its own"),
         ]
         rows += _described(self.sio, self.app)
-        return Card(
-            self.name,
-            "stopped" if self._stopped else "running",
-            "off" if self._stopped else "good",
-            tuple(rows),
-        )
+        if self._stuck:
+            return Card(self.name, "does not end: a handler blocks its thread", "bad", tuple(rows))
+        if self._stopped:
+            return Card(self.name, "stopped", "off", tuple(rows))
+        return Card(self.name, "running", "good", tuple(rows))
 
     def token(self, user: str, *, ttl: float = 900.0, **claims: Any) -> str:
         """A token for `user` that this server takes for `ttl` seconds; `claims` are added to it.

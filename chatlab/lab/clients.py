@@ -18,12 +18,11 @@ import aiohttp
 import engineio
 import socketio
 
-from chatlab.lab.inbox import Condition, Inbox, ReceivedList
-from chatlab.lab.logs import LogBook, LogLines, quiet_logger
+from chatlab.lab.logs import quiet_logger
 from chatlab.lab.packets import Assembler, Seen, of_parts
 from chatlab.lab.part import url_of
-from chatlab.lab.recorder import Recorder
 from chatlab.lab.tap import NAME_HEADER
+from chatlab.lab.witness import Witness
 
 __all__ = ["RawClient", "Refused", "raw_client"]
 
@@ -62,11 +61,11 @@ class _Target:
     headers: dict[str, str]
 
 
-class RawClient(socketio.AsyncClient):  # type: ignore[misc]
+class RawClient(Witness, socketio.AsyncClient):  # type: ignore[misc]
     """python-socketio's client, never reconnecting, with a record. Made by `raw_client`."""
 
     def __init__(self, name: str = "client") -> None:
-        self._book = LogBook()
+        self._remember(name, "client")
         super().__init__(
             reconnection=False,
             handle_sigint=False,
@@ -74,32 +73,8 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
             engineio_logger=quiet_logger("engineio.client", self._book),
             websocket_extra_options={"timeout": aiohttp.ClientWSTimeout(ws_close=_GOODBYE)},
         )
-        self.name = name
-        self.recorder = Recorder(name, "client")
         self.refused: Refused | None = None
-        self._inbox = Inbox(name)
         self._incoming = Assembler()
-
-    # -- what it saw -------------------------------------------------------------------------------
-
-    @property
-    def received(self) -> ReceivedList:
-        """The events that arrived, in order: a list of `Received`."""
-        return self._inbox.items()
-
-    @property
-    def received_texts(self) -> list[Any]:
-        """Only the texts of what was received, in order."""
-        return self.received.texts
-
-    async def wait_for(
-        self, what: int | str | Condition, count: int = 1, *, timeout: float = 5.0
-    ) -> None:
-        """Wait for a number of events, for `count` events of one name, or for a condition.
-
-        Raises `TimeoutError` with what was received after `timeout` seconds.
-        """
-        await self._inbox.wait_for(what, count, timeout=timeout)  # type: ignore[arg-type]
 
     async def wait_until_disconnected(self, *, timeout: float = 5.0) -> None:
         """Wait until it has noticed that its connection is gone.
@@ -111,22 +86,9 @@ class RawClient(socketio.AsyncClient):  # type: ignore[misc]
         except TimeoutError:
             raise TimeoutError(f"{self.name} still believes to be connected") from None
 
-    def clear(self) -> None:
-        """Forget what was received and recorded, so that the next scene starts afresh."""
-        self._inbox.clear()
-        self.recorder.clear()
-
-    def logs(self, *, full: bool = False) -> LogLines:
-        """What the library would have printed about this client."""
-        return self._book.lines(full=full)
-
-    async def wait_for_log(self, text: str, *, timeout: float = 5.0) -> None:
-        """Wait until a log entry contains `text`. Raises `TimeoutError`, showing the log."""
-        await self._book.wait_for(text, timeout)
-
     def __repr__(self) -> str:
         if self.connected:
-            state = "connected"
+            state = "connected" if self.namespaces else "neither accepted nor refused"
         else:
             state = f"refused: {self.refused}" if self.refused else "not connected"
         return f"{self.name} ({state})"

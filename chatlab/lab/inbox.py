@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 __all__ = ["Inbox", "Received", "ReceivedList"]
 
@@ -106,13 +106,6 @@ class Inbox:
                 loop.call_soon_threadsafe(event.set)
             except RuntimeError:
                 continue  # that loop was closed while it waited: nobody is left to wake
-
-    @overload
-    async def wait_for(self, what: int, *, timeout: float = 5.0) -> None: ...
-    @overload
-    async def wait_for(self, what: str, count: int = 1, *, timeout: float = 5.0) -> None: ...
-    @overload
-    async def wait_for(self, what: Condition, *, timeout: float = 5.0) -> None: ...
 
     async def wait_for(
         self, what: int | str | Condition, count: int = 1, *, timeout: float = 5.0

@@ -7,8 +7,9 @@ nothing of sockets.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 __all__ = ["LoopThread", "in_thread"]
@@ -75,23 +76,37 @@ class LoopThread:
             asyncio.run_coroutine_threadsafe(function(*args), self.loop)
         )
 
-    def close(self) -> None:
-        """Cancel what still runs on the loop, end the thread and wait for it. May be repeated."""
-        if not self._thread.is_alive():
-            return
-        self.call(self._cancel_everything, timeout=5)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
+    def close(
+        self, last: Callable[[], Coroutine[Any, Any, None]] | None = None, *, timeout: float = 4.0
+    ) -> bool:
+        """Run `last` on the loop, cancel what still runs there, end the thread. May be repeated.
 
-    async def _cancel_everything(self) -> None:
+        Returns whether the thread has ended within `timeout` seconds: one that is stuck in a
+        computation cannot be ended from outside. It does all this when it comes free.
+        """
+        if self._thread.is_alive():
+            self.check_caller()
+            # Not waited for by its result: stopping the loop would leave that undelivered.
+            asyncio.run_coroutine_threadsafe(self._finish(last), self.loop)
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    async def _finish(self, last: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        try:
+            if last is not None:
+                await asyncio.wait_for(last(), 3)
+        except Exception as error:
+            message = f"{self.name} could not be ended as it should be"
+            self.loop.call_exception_handler({"message": message, "exception": error})
         mine = asyncio.current_task()
         tasks = [task for task in asyncio.all_tasks() if task is not mine]
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=2)
+            await asyncio.wait(tasks, timeout=0.5)
         await self.loop.shutdown_asyncgens()
         await self.loop.shutdown_default_executor()
+        self.loop.stop()
 
 
 async def in_thread(function: Callable[[], T]) -> T:
@@ -102,25 +117,22 @@ async def in_thread(function: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
+    def settle(take: Callable[[], None]) -> None:
+        if not done.done():
+            take()
 
     def work() -> None:
         try:
             result = function()
         except BaseException as error:
-            loop.call_soon_threadsafe(settle, None, error)
+            loop.call_soon_threadsafe(settle, functools.partial(done.set_exception, error))
         else:
-            loop.call_soon_threadsafe(settle, result, None)
+            loop.call_soon_threadsafe(settle, functools.partial(done.set_result, result))
 
     worker = threading.Thread(target=work, name="lab: stopping", daemon=True)
     worker.start()
-    waiting: Awaitable[T] = asyncio.shield(done)
-    result = await waiting
-    worker.join()
-    return result
+    try:
+        return await done
+    finally:
+        if done.done() and not done.cancelled():
+            worker.join()

@@ -7,29 +7,26 @@ nothing with the notebook: see its `logs()`, or put a wire in front of it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from chatlab.lab import child
 from chatlab.lab.card import Card
 from chatlab.lab.logs import MOST_LINES, LogLines
 from chatlab.lab.part import Part
 from chatlab.lab.recorder import Recorder
+from chatlab.lab.supervised import Supervised
 from chatlab.lab.tokens import mint
 
 __all__ = ["Process", "process"]
 
-_LISTENING = re.compile(r"listening on (http://\S+)")
+_LISTENING = r"listening on (http://\S+)"
 # After SIGTERM a server has two seconds by contract; one that takes longer is killed by `stop`.
 _PATIENCE = 3.0
 
@@ -39,7 +36,7 @@ def process(
     name: str = "server",
     command: Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    ready: str | None = _LISTENING.pattern,
+    ready: str | None = _LISTENING,
     timeout: float = 20.0,
 ) -> Process:
     """Start `chatlab serve --dev --port 0` (and `arguments`) as a process; return when it accepts.
@@ -63,13 +60,12 @@ class Process(Part):
         name: str = "server",
         command: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
-        ready: str | None = _LISTENING.pattern,
+        ready: str | None = _LISTENING,
         timeout: float = 20.0,
     ) -> None:
         self.name = name
         self.recorder = Recorder(name, "server")
         self.url = ""
-        self.pid: int | None = None
         self._arguments = list(arguments)
         self._command = None if command is None else list(command)
         self._env = {**os.environ, **(env or {})}
@@ -80,10 +76,7 @@ class Process(Part):
         self._ready = None if ready is None else re.compile(ready)
         self._timeout = timeout
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
-        self._seen = threading.Condition()
-        self._announced: str | None = None
-        self._child: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
+        self._child: Supervised | None = None
         self._frozen = False
         self._stopped = False
         self._take_name()
@@ -93,86 +86,34 @@ class Process(Part):
             self.stop()
             raise
 
-    # -- starting ----------------------------------------------------------------------------------
-
-    def _whole_command(self) -> list[str]:
-        if self._command is not None:
-            return [*self._command, *self._arguments]
-        port = self.url.rpartition(":")[2] or "0"
-        given = [] if "--port" in self._arguments else ["--port", port]
-        return [sys.executable, "-m", "chatlab", "serve", "--dev", *given, *self._arguments]
-
     def _start(self) -> None:
-        self._announced, self.pid = None, None
         self._frozen = self._stopped = False
-        # Out of reach of Interrupt, whose SIGINT goes to the kernel's group.
-        group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", None)
-        apart: dict[str, Any] = (
-            {"start_new_session": True} if group is None else {"creationflags": group}
+        self._child = Supervised(
+            self._whole_command(), env=self._env, ready=self._ready, lines=self._lines
         )
-        self._child = subprocess.Popen(
-            # By path and without site-packages: `-m chatlab.lab.child` would import all of the lab.
-            [sys.executable, "-I", "-S", child.__file__, "--", *self._whole_command()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=self._env,
-            **apart,
-        )
-        self._reader = threading.Thread(
-            target=self._read, args=(self._child,), name=f"lab: log of {self.name}", daemon=True
-        )
-        self._reader.start()
-        announced = self._wait_until_ready()
-        if announced is None:
+        address = self._child.wait_until_ready(self._timeout)
+        if address is None:
             what = f"was not ready within {self._timeout:g} s"
             if not self.running:
                 what = f"{self._state()} before it was ready"
             last = "\n".join(list(self._lines)[-12:]) or "(it printed nothing)"
             raise RuntimeError(f"{self.name} {what}. The last lines of its log:\n{last}")
-        self.url = announced or self.url
+        self.url = address or self.url
 
-    def _wait_until_ready(self) -> str | None:
-        with self._seen:
-            self._seen.wait_for(self._settled, self._timeout)
-            return self._announced
-
-    def _settled(self) -> bool:
-        reading = self._reader is not None and self._reader.is_alive()
-        return self._announced is not None or not reading
-
-    def _read(self, watched: subprocess.Popen[str]) -> None:
-        for line in watched.stdout or ():
-            text = line.rstrip("\n")
-            if self.pid is None and text.startswith(child.ANNOUNCEMENT):
-                self.pid = int(text.removeprefix(child.ANNOUNCEMENT))
-                found = "" if self._ready is None else None
-            else:
-                self._lines.append(text)
-                match = self._ready.search(text) if self._ready is not None else None
-                found = None
-                if match is not None:
-                    found = match.group(1) if match.re.groups else ""
-            if found is not None and self._announced is None:
-                with self._seen:
-                    self._announced = found
-                    self._seen.notify_all()
-        if watched.stdout is not None:
-            watched.stdout.close()
-        watched.wait()
-        with self._seen:
-            self._reader = None
-            self._seen.notify_all()
+    def _whole_command(self) -> list[str]:
+        if self._command is not None:
+            return [*self._command, *self._arguments]
+        port = self.url.rpartition(":")[2] or "0"
+        given = [] if _option(self._arguments, "--port") else ["--port", port]
+        return [sys.executable, "-m", "chatlab", "serve", "--dev", *given, *self._arguments]
 
     # -- faults ------------------------------------------------------------------------------------
 
     def kill(self) -> Self:
         """SIGKILL: it ends at once and cleans up nothing. Returns when it has ended."""
         self._signal("SIGKILL", "killed")
-        self._wait_blocking(_PATIENCE)
+        if self._child is not None:
+            self._child.wait(_PATIENCE)
         return self
 
     def terminate(self) -> Self:
@@ -203,25 +144,29 @@ class Process(Part):
         number = getattr(signal, word, None)
         if number is None and word != "SIGKILL":
             raise RuntimeError(f"this system has no {word}: use Linux, macOS or WSL2")
-        if not self.running or self.pid is None:
+        if self._child is None or not self.running:
             raise RuntimeError(f"{self.name} does not run ({self._state()}): nothing to signal")
         self.recorder.add("note", text=remark)
         # Windows has no SIGKILL; its os.kill ends a process at once for any other number.
-        os.kill(self.pid, signal.SIGTERM if number is None else number)
+        self._child.send(signal.SIGTERM if number is None else number)
         return self
 
     # -- the end -----------------------------------------------------------------------------------
 
     @property
+    def pid(self) -> int | None:
+        """The process's number in the system."""
+        return None if self._child is None else self._child.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process exists (a frozen one does)."""
-        return self._child is not None and self._child.poll() is None
+        return self._child is not None and self._child.returncode is None
 
     @property
     def returncode(self) -> int | None:
         """Its exit code; minus the signal's number where a signal ended it; None while it runs."""
-        code = None if self._child is None else self._child.poll()
-        return 128 - code if code is not None and code > 128 else code
+        return None if self._child is None else self._child.returncode
 
     async def exited(self, timeout: float = 5.0) -> int:
         """Wait until it has ended; returns `returncode`.
@@ -237,34 +182,15 @@ class Process(Part):
 
     def stop(self) -> Self:
         """Ask it to finish, kill it where it does not, free everything. Returns the process."""
-        if self.running:
-            self._end()
-            self._stopped = True
-        else:
-            self._end()
+        self._stopped = self._stopped or self.running
+        self._end()
         self._give_up_name()
         return self
 
     def _end(self) -> None:
-        watched = self._child
-        if watched is None:
-            return
-        if watched.poll() is None and self.pid is not None and not self._frozen:
-            with contextlib.suppress(OSError):
-                os.kill(self.pid, signal.SIGTERM)
-            self._wait_blocking(_PATIENCE)
-        if watched.stdin is not None:
-            with contextlib.suppress(OSError):
-                watched.stdin.close()  # whereupon the watchdog kills what is left
-        self._wait_blocking(_PATIENCE)
-
-    def _wait_blocking(self, timeout: float) -> None:
         if self._child is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(timeout)
-        reader = self._reader
-        if reader is not None and not self.running:
-            reader.join(1)
+            # One that is frozen would hear a SIGTERM only when thawed.
+            self._child.end(politely=not self._frozen, patience=_PATIENCE)
 
     # -- what it says of itself --------------------------------------------------------------------
 

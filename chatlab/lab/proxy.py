@@ -8,7 +8,6 @@ single packets; `delay` is late; `heal` ends all of it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, Self
 
@@ -215,9 +214,7 @@ class Proxy(Part):
             return self
         self._portal.check_caller()
         self._stopped = True
-        with contextlib.suppress(TimeoutError):
-            self._portal.call(self._switch.stop, timeout=3)
-        self._portal.close()
+        self._portal.close(self._switch.stop)
         self._give_up_name()
         return self
 

@@ -4,6 +4,9 @@ import asyncio
 import logging
 import re
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import urllib.error
@@ -383,3 +386,50 @@ def test_its_card_says_the_same_as_html_and_as_text():
 
 def test_a_server_may_be_made_without_the_helper():
     assert isinstance(background(hello_app, name="kind").stop(), Server)
+
+
+async def test_a_handler_that_blocks_its_thread_is_left_alone_and_shown():
+    sio = socketio.AsyncServer(async_mode="aiohttp")
+    entered, release = threading.Event(), threading.Event()
+
+    @sio.on("block")
+    def block(_sid):
+        entered.set()
+        release.wait(30)
+
+    server = background(sio, name="stuck")
+    client = await raw_client(server)
+    await client.emit("block")
+    while not entered.is_set():
+        await asyncio.sleep(0.005)
+    began = time.monotonic()
+    await server.aclose()
+    assert time.monotonic() - began < 10
+    assert repr(server).startswith("✗ stuck · does not end: a handler blocks its thread")
+    release.set()
+    await client.aclose()
+    while lab_threads():
+        await asyncio.sleep(0.005)
+
+
+def test_a_script_that_forgets_to_stop_ends_without_a_word():
+    script = """
+        import asyncio, socketio
+        from chatlab.lab import Proxy, background, raw_client
+        sio = socketio.AsyncServer(async_mode="aiohttp")
+        sio.on("echo", lambda sid, data: data)
+        server = background(sio)
+        wire = Proxy(server)
+        async def main():
+            async with raw_client(wire) as client:
+                print(await client.call("echo", "heard", timeout=5))
+        asyncio.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("heard\n", "", 0)
