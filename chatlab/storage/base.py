@@ -159,9 +159,11 @@ class RoomLog(Protocol):
 
         With `after` and nothing lost: the messages from `after` + 1, at most `limit` of them and
         `max_bytes` of text (one message is always given), `more` when there are newer ones. Else
-        the `newest` last ones within `NEWEST_BYTES`, `more` when there are older ones. Whoever
-        buffers the room's feed before calling this and then drops what has a `seq` of at most the
-        snapshot's misses nothing and sees nothing twice.
+        the `newest` last ones within `NEWEST_BYTES`, `more` when there are older ones.
+
+        The feed may carry a message that the snapshot holds before this returns or after it.
+        Whoever keeps what the feed brings from before the call on, and of that and of all that
+        follows only what has a `seq` above the snapshot's, misses nothing and has nothing twice.
         """
 
     async def page(

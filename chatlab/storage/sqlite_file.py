@@ -10,7 +10,6 @@ import contextlib
 import os
 import secrets
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -269,9 +268,7 @@ def closed(connection: sqlite3.Connection) -> None:
 
 def _boot() -> str:
     """What is the same until the machine is started again; empty where that is not known."""
-    if sys.platform != "linux":
-        return ""
-    try:
+    try:  # Linux
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""

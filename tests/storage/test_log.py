@@ -241,6 +241,23 @@ async def test_history_keeps_as_many_messages_as_it_should_and_no_more(kind, dat
         assert (await rooms.page(before=286)).messages == []
 
 
+async def test_old_messages_leave_the_file_too(database):
+    async with Rooms("sqlite", database, history=100) as rooms:
+        for _ in range(30):
+            await rooms.fill(100)
+        kept = await rooms.log.read(
+            lambda connection: connection.execute("SELECT count(*) FROM messages").fetchone()[0]
+        )
+        assert 100 <= kept <= 200
+        await rooms.again(history=10)
+        await rooms.fill(1)
+        assert seqs(await rooms.everything()) == list(range(2_992, 3_002))
+        await rooms.again(history=1_000)
+        first = (await rooms.everything())[0].seq
+        assert not (await rooms.join(after=first - 1)).lost
+        assert (await rooms.join(after=first - 2)).lost
+
+
 async def test_pages_lead_through_the_whole_room_in_both_directions(rooms):
     await rooms.fill(101)
     down, before = [], None

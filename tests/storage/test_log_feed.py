@@ -12,22 +12,21 @@ MESSAGES = 1_500
 
 
 class Member:
-    """Joins as the server does: first buffers the feed, then asks for the snapshot."""
+    """Joins as the server does: keeps what the feed brings, then asks for the snapshot."""
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
-        self.got: list[int] = []
-        self.buffer: list[int] | None = []
-
-    def feed(self, deliveries: Sequence[Delivery]) -> None:
-        new = [delivery.message.seq for delivery in deliveries]
-        (self.got if self.buffer is None else self.buffer).extend(new)
+        self.fed: list[int] = []
+        self.joined: list[int] = []
+        self.seq = 0
 
     async def join(self) -> None:
         snapshot = await self.rooms.join(newest=50)
-        self.got = seqs(snapshot.messages)
-        self.got += [seq for seq in self.buffer if seq > snapshot.seq]
-        self.buffer = None
+        self.joined, self.seq = seqs(snapshot.messages), snapshot.seq
+
+    @property
+    def got(self) -> list[int]:
+        return self.joined + [seq for seq in self.fed if seq > self.seq]
 
 
 async def write(rooms: Rooms) -> None:
@@ -46,7 +45,7 @@ async def test_who_joins_in_the_middle_gets_every_message_once(rooms):
 
     def feed(room: str, deliveries: Sequence[Delivery]) -> None:
         for member in members:
-            member.feed(deliveries)
+            member.fed += [delivery.message.seq for delivery in deliveries]
 
     rooms.log.feed = feed
     writing = asyncio.create_task(write(rooms))
