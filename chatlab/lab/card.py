@@ -19,7 +19,7 @@ State = Literal["good", "bad", "off"]
 _COLOURS: dict[State, str] = {
     "good": "var(--jp-success-color1, #2e8540)",
     "bad": "var(--jp-error-color1, #c0392b)",
-    "off": "var(--jp-ui-font-color2, #767676)",
+    "off": "var(--jp-ui-font-color2, #808080)",
 }
 # The state is also a sign, for those who cannot tell the colours apart.
 _SIGNS: dict[State, str] = {"good": "✓", "bad": "✗", "off": "○"}
@@ -48,10 +48,12 @@ class Card:
     def html(self) -> str:
         """The card as HTML with inline styles only, so that it survives in a stored notebook."""
         colour = _COLOURS[self.mood]
+        # Whoever renders it may style tables in its own way: say what must not differ.
+        cell = "text-align:left;vertical-align:top;background:none;border:none;padding:1px"
+        grey = f"{cell} 14px 1px 0;white-space:nowrap;color:var(--jp-ui-font-color2, #808080)"
         rows = "".join(
-            f'<tr style="background:none"><td style="text-align:left;padding:1px 14px 1px 0;'
-            f'color:var(--jp-ui-font-color2, #767676)">{escape(name)}</td>'
-            f'<td style="text-align:left;padding:1px 0">{escape(value)}</td></tr>'
+            f'<tr style="background:none"><td style="{grey}">{escape(name)}</td>'
+            f'<td style="{cell} 0">{escape(value)}</td></tr>'
             for name, value in self.rows
         )
         return (
@@ -61,5 +63,6 @@ class Card:
             f'<div><span style="color:{colour}">{_SIGNS[self.mood]}</span> '
             f"<b>{escape(self.title)}</b> · "
             f'<span style="color:{colour}">{escape(self.state)}</span></div>'
-            f'<table style="border:none;margin:4px 0 0 0">{rows}</table></div>'
+            '<table style="border:none;margin:4px 0 0 0;color:inherit;font:inherit">'
+            f"{rows}</table></div>"
         )

@@ -11,10 +11,10 @@ from typing import Literal
 
 from chatlab.lab.packets import Seen
 
-__all__ = ["Direction", "Rule", "ways", "words"]
+__all__ = ["Action", "Direction", "Rule", "make_rule", "ways", "words"]
 
 Direction = Literal["to_server", "to_client", "both"]
-Action = Literal["mute", "cut", "drop"]
+Action = Literal["mute", "cut", "drop", "delay"]
 
 _WORDS = {"to_server": "to the server", "to_client": "to the client", "both": "both ways"}
 
@@ -36,8 +36,10 @@ class Rule:
     """A fault that strikes when a certain packet arrives.
 
     Packets that match `only` (`"event"`, `"ack"`, or an event's name) and travel in `count`'s
-    direction are counted from 1. `mute` and `cut` strike at number `after` + 1, which is the first
-    to be lost; `drop` swallows the numbers in `at`, or every one where `at` is None.
+    direction are counted from 1. `mute`, `cut` and `delay` strike at number `after` + 1, which is
+    the first to be lost or late; `drop` swallows the numbers in `at`, or every one where `at` is
+    None. `seconds` is how long a silence or a cut lasts (None: until healed), `late` by how much a
+    delay is late.
     """
 
     action: Action
@@ -47,6 +49,7 @@ class Rule:
     after: int = 0
     at: frozenset[int] | None = None
     seconds: float | None = None
+    late: float = 0.0
     rst: bool = False
     seen: int = 0
     done: bool = False
@@ -71,10 +74,12 @@ class Rule:
     def describe(self) -> str:
         """The rule as a phrase for a card."""
         if self.action == "drop":
-            which = "every" if self.at is None else ", ".join(map(str, sorted(self.at)))
-            number = "every" if self.at is None else f"number {which} of every"
-            return f"swallows {number} {self.only} {words(self.count)}"
-        verb = "goes silent" if self.action == "mute" else "is cut"
+            if self.at is None:
+                return f"swallows every {self.only} {words(self.count)}"
+            numbers = ", ".join(map(str, sorted(self.at)))
+            return f"swallows {self.only} {numbers} {words(self.count)}"
+        late = f"is {self.late:g} s late"
+        verb = {"mute": "goes silent", "cut": "is cut", "delay": late}[self.action]
         ending = "" if self.direction == "both" else f", {words(self.direction)}"
         way = "" if self.count == "both" else f" {words(self.count)}"
         if self.after == 0:
@@ -92,6 +97,7 @@ def make_rule(
     after: int = 0,
     at: int | Iterable[int] | None = None,
     seconds: float | None = None,
+    late: float = 0.0,
     rst: bool = False,
 ) -> Rule:
     """Fill in what was left out, and refuse what makes no sense with `ValueError`."""
@@ -105,9 +111,12 @@ def make_rule(
     ways(direction)
     if after < 0:
         raise ValueError(f"a count of packets is 0 or more, not {after}")
+    for amount in (late, seconds or 0.0):
+        if amount < 0:
+            raise ValueError(f"a time is 0 seconds or more, not {amount}")
     numbers = None
     if at is not None:
         numbers = frozenset([at] if isinstance(at, int) else at)
         if not numbers or min(numbers) < 1:
             raise ValueError(f"packets are counted from 1; at={at!r} names none")
-    return Rule(action, only, count, direction, after, numbers, seconds, rst)
+    return Rule(action, only, count, direction, after, numbers, seconds, late, rst)

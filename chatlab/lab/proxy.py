@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from chatlab.lab.card import Card
-from chatlab.lab.faults import Direction, Rule, make_rule, ways, words
+from chatlab.lab.faults import Action, Direction, Rule, make_rule, words
 from chatlab.lab.inbox import Inbox, Received, ReceivedList
 from chatlab.lab.logs import LogBook, LogLines
 from chatlab.lab.part import Part, url_of
@@ -31,12 +31,13 @@ class Proxy(Part):
     - `mute_after=3`: three events reach the server; from the fourth on all is silence.
     - `cut_after=3`: three events reach the server; at the fourth the connection is closed.
     - `drop="ack", at=1`: only the first ack is swallowed; without `at`, every ack.
-    - `delay=0.2`: everything is 0.2 seconds late.
+    - `delay=0.2`: everything is 0.2 seconds late; with `delay_after=3`, from the fourth event on.
 
     `only` says what is counted: `"event"` (the default), `"ack"`, or the name of an event; `count`
     in which direction (acks: `"to_client"`, others: `"to_server"`); `direction` which way goes
-    silent, is closed or late (`"to_server"`, `"to_client"`, by default `"both"`). `rst=True` cuts
-    with a TCP reset. A second wire of the same `name` stops the first.
+    silent, is closed or late (`"to_server"`, `"to_client"`, by default `"both"`). A silence or a
+    cut lasts `seconds`, or until `heal`; `rst=True` cuts with a TCP reset. A second wire of the
+    same `name` stops the first.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Proxy(Part):
         drop: str | None = None,
         at: int | Iterable[int] | None = None,
         delay: float = 0.0,
+        delay_after: int | None = None,
         direction: Direction | None = None,
         only: str | None = None,
         count: Direction | None = None,
+        seconds: float | None = None,
         rst: bool = False,
         port: int = 0,
     ) -> None:
@@ -68,13 +71,15 @@ class Proxy(Part):
         self._switch = Switch(target, self.recorder, self._happened)
         rule: dict[str, Any] = {"direction": direction, "count": count}
         if mute_after is not None:
-            self._add_rule("mute", **rule, only=only, after=mute_after)
+            self._add_rule("mute", **rule, only=only, after=mute_after, seconds=seconds)
         if cut_after is not None:
-            self._add_rule("cut", **rule, only=only, after=cut_after, rst=rst)
+            self._add_rule("cut", **rule, only=only, after=cut_after, seconds=seconds, rst=rst)
         if drop is not None:
             self._add_rule("drop", **rule, only=drop, at=at)
-        for way in ways(direction or "both"):
-            self._switch.late[way] = _checked_delay(delay)
+        if delay_after is not None:
+            self._add_rule("delay", **rule, only=only, after=delay_after, late=delay)
+        elif delay:
+            self._switch.delay(make_rule("delay", direction=direction, late=delay), None)
         self._take_name()
         self._portal = LoopThread(name)
         try:
@@ -83,7 +88,7 @@ class Proxy(Part):
             self.stop()
             raise
 
-    def _add_rule(self, action: Literal["mute", "cut", "drop"], **options: Any) -> None:
+    def _add_rule(self, action: Action, **options: Any) -> None:
         self._switch.rules.append(make_rule(action, **options))
 
     async def _start(self, port: int) -> int:
@@ -142,10 +147,21 @@ class Proxy(Part):
         """
         return self._arm(make_rule("drop", direction=direction, only=only, at=at), 0)
 
-    def delay(self, seconds: float, direction: Direction = "both") -> Self:
-        """Let everything arrive `seconds` late, in order. 0 ends it."""
-        ways(direction)
-        return self._do(self._switch.set_delay, _checked_delay(seconds), direction)
+    def delay(
+        self,
+        seconds: float,
+        direction: Direction = "both",
+        *,
+        after: int | None = None,
+        only: str | None = None,
+        count: Direction | None = None,
+    ) -> Self:
+        """Let everything arrive `seconds` late, in order: at once, or after a number of packets.
+
+        0 ends it.
+        """
+        options: dict[str, Any] = {"direction": direction, "only": only, "count": count}
+        return self._arm(make_rule("delay", **options, after=after or 0, late=seconds), after)
 
     def heal(self) -> Self:
         """Be a plain cable again: every fault ends, those that have not struck yet among them.
@@ -240,9 +256,3 @@ class Proxy(Part):
             )
             return Card(self.name, f"silent {words(which)}", "bad", tuple(rows))
         return Card(self.name, "works", "good", tuple(rows))
-
-
-def _checked_delay(seconds: float) -> float:
-    if seconds < 0:
-        raise ValueError(f"a delay is 0 seconds or more, not {seconds}")
-    return seconds

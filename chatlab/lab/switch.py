@@ -111,6 +111,8 @@ class Switch:
                     dropping = True
                 elif rule.action == "mute":
                     self.mute(rule, link)
+                elif rule.action == "delay":
+                    self.delay(rule, link)
                 else:
                     self._announced = rule
         if self._announced is not None or dropping or self.silent(to_server):
@@ -132,6 +134,8 @@ class Switch:
             self.mute(rule, None)
         elif rule.action == "cut":
             await self.cut(rule, None)
+        elif rule.action == "delay":
+            self.delay(rule, None)
 
     def mute(self, rule: Rule, link: Link | None) -> None:
         """Go silent."""
@@ -155,11 +159,11 @@ class Switch:
             with contextlib.suppress(OSError):
                 await each.shut(rule.direction == "to_server")
 
-    async def set_delay(self, seconds: float, direction: Direction) -> None:
+    def delay(self, rule: Rule, link: Link | None) -> None:
         """Be late from now on."""
-        for way in ways(direction):
-            self.late[way] = seconds
-        self.note("note", None, to_server=_one_way(direction), text=f"{seconds:g} s late")
+        for way in ways(rule.direction):
+            self.late[way] = rule.late
+        self.note("note", link, to_server=_one_way(rule.direction), text=_fault_text(rule))
 
     async def heal(self) -> None:
         """End every fault."""
@@ -193,7 +197,7 @@ def _one_way(direction: Direction) -> bool | None:
 
 
 def _fault_text(rule: Rule) -> str:
-    verb = "silent" if rule.action == "mute" else "cut"
+    verb = {"mute": "silent", "cut": "cut"}.get(rule.action, f"{rule.late:g} s late")
     ending = "" if rule.direction == "both" else f" {words(rule.direction)}"
     length = "" if rule.seconds is None else f" for {rule.seconds:g} s"
     return verb + ending + length

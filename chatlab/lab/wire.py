@@ -214,12 +214,12 @@ class Link:
         if not unit.packets:
             await self._forward_plain(unit, to_server)
             return
-        late = self._judge.lateness(to_server)
+        late: list[Seen] = []
         kept, dropped, severed = self._judge_packets(unit.packets, to_server, late)
-        self._chain[to_server] = bool(kept)
+        self._chain[to_server] = kept
 
         def arriving() -> None:
-            for packet in kept if late else ():
+            for packet in late:
                 self._judge.passed(self, packet, to_server)
 
         if not dropped:
@@ -237,9 +237,13 @@ class Link:
             await self._judge.sever(self)
 
     def _judge_packets(
-        self, packets: list[Seen], to_server: bool, late: float
-    ) -> tuple[list[Seen], set[int], bool]:
-        kept: list[Seen] = []
+        self, packets: list[Seen], to_server: bool, late: list[Seen]
+    ) -> tuple[bool, set[int], bool]:
+        """Whether any passes, which do not, and whether the wire is to be cut at one of them.
+
+        Those that are to be recorded when they arrive, not now, are added to `late`.
+        """
+        kept = False
         dropped: set[int] = set()
         for index, packet in enumerate(packets):
             fate = self._judge.fate(self, packet, to_server)
@@ -248,8 +252,10 @@ class Link:
             if fate == "drop":
                 dropped.add(index)
                 continue
-            kept.append(packet)
-            if not late:
+            kept = True
+            if self._judge.lateness(to_server):
+                late.append(packet)
+            else:
                 # Now, and not when it is written, so that the record has the order of the wire
                 # where one polling body holds several packets.
                 self._judge.passed(self, packet, to_server)

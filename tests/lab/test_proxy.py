@@ -277,6 +277,30 @@ async def test_both_ways_late_is_twice_as_late():
         assert time.monotonic() - began >= 0.12
 
 
+async def test_it_is_late_from_the_third_event_on():
+    async with scene(delay=0.3, delay_after=2, direction="to_server") as (server, wire, alice):
+        for n in range(2):
+            await say(alice, n)
+        assert not [e for e in wire.recorder.entries if e.kind == "note"]
+        began = time.monotonic()
+        await say(alice, 2)
+        assert time.monotonic() - began >= 0.3
+        assert [e.text for e in wire.recorder.entries if e.kind == "note"] == [
+            "0.3 s late to the server"
+        ]
+        assert server.received_texts == [0, 1, 2]
+
+
+async def test_a_cut_at_an_event_may_be_given_its_length():
+    async with scene(cut_after=1, seconds=0.1) as (_server, wire, alice):
+        await say(alice, "one")
+        await alice.emit("send-message", {"text": "two"})
+        await alice.wait_until_disconnected()
+        await wire.wait_for("heal")
+        async with raw_client(wire) as again:
+            assert (await say(again, "three"))["ok"]
+
+
 # -- what passes unharmed --------------------------------------------------------------------------
 
 
@@ -500,7 +524,8 @@ def test_its_card_says_what_will_happen():
                 "direction": "to_client",
             },
             "is cut after 1 send-message to the server": {"cut_after": 1, "only": "send-message"},
-            "swallows number 1 of every ack to the client": {"drop": "ack", "at": 1},
+            "swallows ack 1 to the client": {"drop": "ack", "at": 1},
+            "is 0.2 s late after 3 events to the server": {"delay": 0.2, "delay_after": 3},
             "swallows every new-message to the client": {
                 "drop": "new-message",
                 "direction": "to_client",
