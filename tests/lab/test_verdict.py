@@ -72,6 +72,15 @@ def test_a_retry_that_came_after_a_later_message_is_in_order():
     assert verdict(sent=["a", "b", "a"], acked=["a", "b"], stored=["b", "a"]).out_of_order == 0
 
 
+def test_what_came_after_the_first_of_two_tries_is_in_order():
+    assert verdict(sent=["a", "b", "a"], acked=["a", "b"], stored=["a", "b"]).out_of_order == 0
+
+
+def test_a_disorder_is_told_once_not_again_for_everybody_who_saw_it_right():
+    found = verdict(sent=["a", "b"], stored=["b", "a"], received={"bob": ["a", "b"]})
+    assert [e.where for e in found.evidence] == ["stored"]
+
+
 def test_two_receivers_with_two_orders_are_out_of_order():
     found = verdict(
         sent={"alice": ["a"], "bob": ["b"]}, received={"carol": ["a", "b"], "dave": ["b", "a"]}
@@ -190,6 +199,34 @@ def test_a_receiver_is_not_owed_what_was_said_before_it_came():
     send(alice, "late")
     deliver(bob, "late")
     assert verdict(alice, bob).ok
+
+
+def test_only_messages_count_and_nobody_is_owed_their_own():
+    alice, bob, server = actors()
+    for client, text in ((alice, "from alice"), (bob, "from bob")):
+        fields = {"conn": client.name, "packet": "event", "to_server": True}
+        client.add("send", **fields, name="join-room", data="general", id=0)
+        server.add("receive", **fields, name="join-room", data="general", id=0)
+        answer(client, 0, {"ok": True})
+        client.add("send", **fields, name="send-message", data={"text": text})
+        server.add("receive", **fields, name="send-message", data={"text": text})
+        client.add("send", **fields, name="typing", data=True)
+    bob.add("receive", conn="bob", packet="event", name="user-joined", data={"user": "alice"})
+    deliver(bob, "from alice")
+    deliver(alice, "from bob")
+    found = verdict(alice, bob, server)
+    assert found.ok
+    assert (found.sent, found.acked, found.asked) == (2, 0, False)
+    assert found.arrived == {"arrived": 2, "alice": 1, "bob": 1}
+
+
+def test_one_yes_outweighs_a_refusal():
+    alice, _bob, _server = actors()
+    for number, ok in enumerate([False, True]):
+        send(alice, "again", number)
+        answer(alice, number, {"ok": ok})
+    assert verdict(alice, stored=["again"]).ok
+    assert verdict(alice, stored=[]).lost == 1
 
 
 texts = st.lists(st.text("abcdefgh", min_size=1), min_size=2, max_size=12, unique=True)
