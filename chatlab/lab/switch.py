@@ -52,6 +52,9 @@ class Switch:
             self._healing.cancel()
         if self._server is not None:
             self._server.close()
+        self.cut_off = True
+        for _ in range(5):
+            await asyncio.sleep(0)  # what is just being accepted is turned away
         tasks = list(self._links.values())
         for link in list(self._links):
             link.cut(rst=True)

@@ -137,20 +137,23 @@ class Link:
     async def run(self, connect: Connect) -> None:
         """Carry the connection until it ends. `connect` opens the other side."""
         try:
-            pumps = [self._pump(self._client, True)]
+            readers = {True: self._client}
             if self._judge.silent(True):
                 # The server cannot be reached: nobody hears what the client says.
                 self._lost_exchange = True
                 self._withheld.add(True)
             else:
                 try:
-                    reader, writer = await connect()
+                    readers[False], writer = await connect()
                 except OSError:
-                    pumps.pop().close()
                     return
                 self._outboxes[True] = _Outbox(writer)
-                pumps.append(self._pump(reader, False))
-            self._tasks = [asyncio.create_task(pump) for pump in pumps]
+                if self._ended.is_set():
+                    return  # cut while the other side was being reached
+            self._tasks = [
+                asyncio.create_task(self._pump(reader, to_server))
+                for to_server, reader in readers.items()
+            ]
             await asyncio.wait(self._tasks)
             for task in self._tasks:
                 if not task.cancelled() and task.exception() is not None:

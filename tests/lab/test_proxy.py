@@ -423,8 +423,10 @@ async def test_a_silent_wire_passes_no_end_of_stream_until_it_heals():
 
 
 async def test_a_reset_is_a_reset():
-    async def handle(reader, _writer):
-        await reader.read()
+    async def handle(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
 
     async with raw_server(handle) as url, Proxy(url) as wire:
         reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
@@ -464,6 +466,7 @@ async def test_a_reader_that_stops_holds_up_the_writer(late):
                 writer.write(block)
                 await writer.drain()
                 written += len(block)
+        writer.close()
 
     async with raw_server(handle) as url, Proxy(url, delay=late) as wire:
         _, writer = await asyncio.open_connection("127.0.0.1", wire.port, limit=1024)
