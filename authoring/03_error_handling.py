@@ -87,8 +87,8 @@ naive
 
 # %% [markdown]
 # The caller does what lesson 01 taught: without an [ack](09_quick_reference.ipynb#Ack) in time it
-# [tries again](09_quick_reference.ipynb#Retry), three tries at most. After an ack that says `retry` it
-# tries again too; any other ack is the end. (The key is left out: it is not what this is about.)
+# [tries again](09_quick_reference.ipynb#Retry), here only once. After an ack that says `retry` it
+# tries again too; any other ack is the end. (Lesson 01's key is left out, for brevity.)
 
 
 # %%
@@ -102,7 +102,7 @@ async def entered(server, name, room="general"):
 
 
 async def send(client, data):
-    for tries in (1, 2, 3):
+    for tries in (1, 2):
         try:
             answer = await client.call("send-message", data, timeout=0.5)
         except socketio.exceptions.TimeoutError:
@@ -403,7 +403,7 @@ for row in (bad_payload, storage_failure, stranger, bug):
 # | anything else | the wrapper | `internal_error`; the cause is in the log | no |
 #
 # *Try it:* give `internal_error` a `retry=True` and run the cells from the wrapper on. The bug is
-# then tried three times, in vain: what fails for a reason that stays, fails again.
+# then tried twice, in vain: what fails for a reason that stays, fails again.
 #
 # <details><summary>What a JavaScript client does with it</summary>
 #
@@ -738,7 +738,6 @@ with background(sio, name="slow chat") as slow:
                 print(event, "→", answer["code"], "- retry:", answer["retry"])
             except socketio.exceptions.TimeoutError:
                 print(event, "→ no answer")
-silent.close()
 
 # %% [markdown]
 # With `greedy` the time-out is told as a bug, and the client gives up. Catch `Exception`, and
@@ -834,5 +833,7 @@ for name, app in servers.items():
 # In JavaScript the official client refuses to send these names. Mallory writes her own.
 
 # %%
+silent.close()
 db.close()
 folder.cleanup()
+print("file and port are free again")
