@@ -59,6 +59,13 @@ async def say_in_vain(client, text):
         await say(client, text, timeout=0.15)
 
 
+async def until(condition):
+    """Wait for something that another thread is about to do."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 def wire_kinds(wire):
     return [e.kind for e in wire.recorder.entries]
 
@@ -246,7 +253,7 @@ async def test_half_a_cut_tells_one_side_only():
     async with scene() as (server, wire, alice):
         wire.cut("to_server")
         await alice.wait_until_disconnected()  # the server hung up, as it does at an end of stream
-        assert "disconnected" in [e.kind for e in server.recorder.entries]
+        await until(lambda: "disconnected" in [e.kind for e in server.recorder.entries])
 
 
 # -- lateness --------------------------------------------------------------------------------------
