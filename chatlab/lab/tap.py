@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import socketio
 from aiohttp import web
-from engineio import packet as engine
+from engineio import packet as eio_packet
 
 from chatlab.lab.inbox import Inbox
 from chatlab.lab.packets import Assembler, Seen
@@ -27,14 +27,25 @@ _ENVIRON_NAME = "HTTP_X_LAB_NAME"
 
 
 def find_socketio(app: object) -> Any:
-    """The python-socketio server inside `app`: itself, or a value of an aiohttp application.
+    """The python-socketio server inside `app`: itself, or the one that serves an aiohttp route.
 
     Returns None where there is none.
     """
     if isinstance(app, socketio.AsyncServer):
         return app
-    values = app.values() if isinstance(app, web.Application) else ()
-    return next((value for value in values if isinstance(value, socketio.AsyncServer)), None)
+    if not isinstance(app, web.Application):
+        return None
+    for value in app.values():
+        if isinstance(value, socketio.AsyncServer):
+            return value
+    for route in app.router.routes():
+        # `sio.attach(app)` leaves no other trace than the Engine.IO server's method as a handler.
+        engine = getattr(route.handler, "__self__", None)
+        arriving = getattr(engine, "handlers", {}).get("message")
+        server = getattr(arriving, "__self__", None)
+        if isinstance(server, socketio.AsyncServer):
+            return server
+    return None
 
 
 class ServerTap:
@@ -147,7 +158,7 @@ class ServerTap:
         self._inbox.add(str(data[0]), payload, self._name(eio_sid))
 
     def _sending(self, eio_sid: str, packet: Any) -> None:
-        if packet.packet_type != engine.MESSAGE:
+        if packet.packet_type != eio_packet.MESSAGE:
             return
         seen = self._out.setdefault(eio_sid, Assembler()).feed(packet.data)
         if seen is not None:

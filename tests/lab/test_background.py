@@ -184,6 +184,18 @@ async def test_it_listens_in_on_chatlabs_own_server():
         assert "secret" not in repr(server)
 
 
+async def test_it_finds_the_socketio_server_that_was_attached_to_an_application():
+    app, sio = hello_app(), naive_chat()
+    sio.attach(app)
+    async with background(app) as server, raw_client(server) as client:
+        assert server.sio is sio
+        await client.call("send-message", {"text": "hi"}, timeout=5)
+        assert server.received_texts == ["hi"]
+    with background(hello_app) as server:
+        assert server.sio is None
+        assert "no python-socketio server was found" in repr(server)
+
+
 async def test_a_crash_in_a_handler_is_in_the_log_and_not_on_the_screen(capfd):
     async with background(naive_chat()) as server, raw_client(server) as client:
         with pytest.raises(socketio.exceptions.TimeoutError):
