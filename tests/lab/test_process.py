@@ -132,9 +132,9 @@ def test_a_second_process_of_the_same_name_stops_the_first():
 def test_one_that_does_not_start_says_why():
     with pytest.raises(RuntimeError, match=r"exit code 3 before it was ready.*\nno storage today"):
         process(command=[sys.executable, "-c", "print('no storage today'); raise SystemExit(3)"])
-    with pytest.raises(RuntimeError, match=r"not ready within 0.2 s.*\nhello"):
+    with pytest.raises(RuntimeError, match="not ready within 0.2 s"):
         process(
-            command=[sys.executable, "-c", "import time; print('hello'); time.sleep(600)"],
+            command=[sys.executable, "-c", "import time; time.sleep(600)"],
             timeout=0.2,
         )
     with pytest.raises(RuntimeError, match="exit code 2 before it was ready"):
