@@ -15,8 +15,9 @@ from chatlab.lab.recorder import Entry, Recorder
 
 __all__ = ["LATE", "Episodes", "Flight", "find_flights"]
 
-# Later than this counts as late: loopback takes a hundredth of it, a wire's delay several times it.
-LATE = 0.1
+# Seconds. Later than this counts as late: loopback takes a hundredth of it, a busy machine seldom
+# half, and the delays and pauses of lessons begin at 0.2.
+LATE = 0.18
 
 
 @dataclass(slots=True, eq=False)

@@ -36,24 +36,18 @@ def arrange(
             arrival = Item(late.got.order, late.got.at, [late], part="arrives")
             keyed.append(((_slot(roots, late.got.order), 0, place[item]), arrival))
     for cause, members in effects:
-        for turn, together in enumerate(turns(members)):
-            seen = min(_last_seen(item) for item in together)
-            slot = max(_slot(roots, seen), place[cause] + 1)
-            for number, item in enumerate(together):
-                key = (slot, 0, place[cause], 1, turn, number)
+        for slot, together in _by_slot(members, roots, place[cause] + 1):
+            for item in together:
+                key = (slot, 0, place[cause], 1, members.index(item))
                 late = next((f for f in item.flights if _is_late(f, roots)), None)
-                if late is None or late.got is None:
+                leaves = min(slot, _slot(roots, item.order))
+                if late is None or late.got is None or _slot(roots, late.got.order) <= leaves:
                     keyed.append((key, item))
                     continue
-                arrives = _slot(roots, late.got.order)
-                leaves = min(slot, _slot(roots, item.order))
-                if arrives > leaves:
-                    item.part = "leaves"
-                    keyed.append(((leaves, *key[1:]), item))
-                    arrival = Item(late.got.order, late.got.at, item.flights, part="arrives")
-                    keyed.append(((arrives, *key[1:]), arrival))
-                else:
-                    keyed.append((key, item))
+                item.part = "leaves"
+                arrival = Item(late.got.order, late.got.at, item.flights, part="arrives")
+                keyed.append(((leaves, *key[1:]), item))
+                keyed.append(((_slot(roots, late.got.order), *key[1:]), arrival))
     ordered = [item for _, item in sorted(keyed, key=lambda pair: pair[0])]
     return with_faults(ordered, recorders, roots)
 
@@ -110,6 +104,21 @@ def _is_news(entry: Entry, conn: str, episode: int, known: set[tuple[str, int, s
 
 
 # -- where it goes ---------------------------------------------------------------------------------
+
+
+def _by_slot(
+    members: Sequence[Item], roots: Sequence[Item], lowest: int
+) -> list[tuple[int, list[Item]]]:
+    """A server's answers and the slots where they go: one, unless it rested while others acted.
+
+    A turn goes where the first of it had been seen: what a slow thread of a receiver saw last
+    does not move it.
+    """
+    found: dict[int, list[Item]] = {}
+    for together in turns(members):
+        slot = max(_slot(roots, min(_last_seen(item) for item in together)), lowest)
+        found.setdefault(slot, []).extend(together)
+    return list(found.items())
 
 
 def _last_seen(item: Item) -> int:

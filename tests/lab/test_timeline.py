@@ -284,6 +284,36 @@ def test_a_late_packet_leaves_and_arrives_in_rows_of_their_own(monkeypatch):
     ]
 
 
+def test_what_a_server_sends_after_a_rest_stands_after_what_happened_meanwhile(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    scene = Scene("alice", "bob")
+    hello(scene)
+    scene.ack("alice", 1, "ok")
+    scene.up("alice", "typing")
+    now[0] = 0.3
+    scene.down("bob", "new-message", {"text": "hello"})
+    assert rows(timeline(*scene.actors))[1:] == [
+        'server → alice  ack "ok"',
+        "alice → server  typing",
+        'server → bob  new-message "hello"',
+    ]
+
+
+def test_a_rest_in_which_nothing_happened_changes_nothing(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    scene = Scene("alice", "bob")
+    hello(scene)
+    scene.down("bob", "new-message", {"text": "hello"})
+    now[0] = 0.3
+    scene.ack("alice", 1, "ok")
+    assert rows(timeline(*scene.actors))[1:] == [
+        'server → alice  ack "ok"',
+        'server → bob  new-message "hello"',
+    ]
+
+
 def test_a_long_run_of_like_rounds_is_folded_and_counted():
     scene = Scene("alice")
     for number in range(20):
