@@ -53,6 +53,9 @@ STYLE: Mapping[str, Any] = {
     "grid.alpha": 0.25,
     "xtick.color": INK,
     "ytick.color": INK,
+    # matplotlib-inline 0.2 puts a white (or black) box behind a transparent figure whose tick
+    # labels are all dark (or all light); these count as light, the others as dark.
+    "ytick.labelcolor": "#808080",
     "text.color": INK,
     "legend.frameon": False,
     "legend.labelcolor": INK,

@@ -58,6 +58,14 @@ def test_a_chart_has_a_transparent_page_and_labelled_axes():
     assert mpl.colors.same_color(legend.get_texts()[0].get_color(), INK)
 
 
+def test_a_notebook_puts_no_box_behind_a_chart():
+    from matplotlib_inline.backend_inline import _fetch_figure_metadata
+
+    for axes in (chart("One"), chart("Two", columns=2)[0]):
+        axes.plot([1, 2], [3, 4])
+        assert _fetch_figure_metadata(axes.figure) is None
+
+
 def test_columns_share_a_title():
     left, right = chart("Before and after", x="s", y="ms", columns=2)
     assert left.figure is right.figure
