@@ -1,8 +1,10 @@
 # %% [markdown]
-# # Start here
+# # 00 Start here
 #
-# You start a chat server, send a message through it, and see every step of its way. *20 minutes;
-# nothing comes before.*
+# **What runs where?** You start a chat server, send a message through it, and see every step of
+# its way.
+#
+# *20 minutes, and 5 for Further. Nothing comes before this.*
 #
 # Over the lessons you turn it into a server that you can trust. Each lesson asks one question. It
 # begins with code that looks right, **breaks it with a real fault**, and repairs it in a few lines.
@@ -174,6 +176,7 @@ timeline(alice, server, bob)
 # cell does nothing but wait for an HTTP answer, and gets it.
 
 # %%
+server.clear()  # forget what came before, so that `wait_for` counts from here
 seen = []
 
 
@@ -192,7 +195,7 @@ with urllib.request.urlopen(f"{server.url}/socket.io/?EIO=4&transport=polling") 
 # %% [markdown]
 # Some lessons need a server that can be killed. That one is a *process* of its own, which shares
 # nothing with this page. Here is one: [steps/step0.py](steps/step0.py), the server from above as a
-# program of fifty lines. It also knows names, lets everybody choose a room, and tells the others
+# program of sixty lines. It also knows names, lets everybody choose a room, and tells the others
 # who came and went.
 
 # %%

@@ -1,12 +1,14 @@
 # %% [markdown]
-# # 01 · Acknowledgements
+# # 01 Acknowledgements
 #
-# A message gets lost and its sender does not know. At the end of this lesson the sender knows,
-# tries again, and the message is there once. *25 minutes; before: [00 Start
-# here](00_start_here.ipynb).*
+# **How does the sender know?** A message gets lost, and nobody notices. At the end the sender
+# notices, tries again, and the message is there once.
+#
+# *25 minutes, and 10 for Further. Before this: [00 Start here](00_start_here.ipynb).*
 
 # %%
 import asyncio
+import inspect
 import uuid
 
 import socketio
@@ -59,15 +61,18 @@ server
 # </details>
 
 # %%
-wire = Proxy(server, mute_after=3)
+server.clear()  # begin with an empty page, also when you run this again
+pass_on = 3
+wire = Proxy(server, mute_after=pass_on)
 alice = await raw_client(wire, name="alice", auth={"name": "alice"})
 for n in range(5):
     await alice.emit("send-message", {"text": f"message {n}"})
-await server.wait_for("send-message", 3)
+await server.wait_for("send-message", pass_on)
 server.received_texts
 
 # %% [markdown]
-# Five calls, no error, three messages. The picture shows what Alice cannot see:
+# Five calls, no error, three messages. The picture shows what Alice cannot see. Below it stands the
+# verdict: it compares what was sent with what arrived, and names what went wrong.
 
 # %%
 display(timeline(alice, wire, server), verdict(alice, server))
@@ -76,8 +81,8 @@ display(timeline(alice, wire, server), verdict(alice, server))
 # *What to notice:* on Alice's side the last two sends are drawn exactly as the first three. That is
 # what [fire and forget](09_quick_reference.ipynb#Fire-and-forget) means: the sender cannot tell.
 #
-# **Try it.** Change `mute_after=3` to `0`, or to `5`, and run the two cells again. The list
-# changes; what Alice sees does not.
+# **Try it.** Change `pass_on = 3` to 0, or to 5, and run the two cells again. The list changes; what
+# Alice sees does not.
 #
 # ## The server answers
 #
@@ -261,6 +266,24 @@ for lost in ("send-message", "ack"):
 # belong to the user, not to the connection: after a reconnect the `sid` is another one, and the
 # retry has to be recognised all the same.
 #
+# <details><summary>The client's side in JavaScript</summary>
+#
+# ```javascript
+# async function sendReliably(text, tries = 3) {
+#   const payload = { text, key: crypto.randomUUID() };
+#   for (let attempt = 0; attempt < tries; attempt++) {
+#     try {
+#       return await socket.timeout(300).emitWithAck("send-message", payload);
+#     } catch {
+#       await new Promise((wake) => setTimeout(wake, 50 * 2 ** attempt));
+#     }
+#   }
+#   throw new Error(`no answer in ${tries} tries`);
+# }
+# ```
+#
+# </details>
+#
 # **Try it.** In `scene`, change `at=1` to `at=(1, 2)`, and run from there on: three tries are just
 # enough. What do you expect of `at=(1, 2, 3)`?
 #
@@ -386,8 +409,6 @@ for receipt in alice.received.of("receipts"):
 # there a `Sent` to return.
 
 # %%
-import inspect
-
 print(inspect.getsource(Chat.send_message))
 
 # %% [markdown]
@@ -429,6 +450,7 @@ server.stop()
 import matplotlib.pyplot as plt
 
 from chatlab.backoff import Backoff
+from chatlab.lab.plots import COLOURS, chart
 
 
 def tries_at(pause, clients=300, tries=5):
@@ -441,25 +463,17 @@ def tries_at(pause, clients=300, tries=5):
     return times
 
 
-jittered = Backoff(base=0.4, cap=5.0).delay
+# %%
 schedules = {
     "every 0.8 s": lambda attempt: 0.8,
-    "backoff: 0.2 s, 0.4 s, 0.8 s …": lambda attempt: 0.2 * 2**attempt,
-    "backoff with full jitter": jittered,
+    "backoff": lambda attempt: 0.2 * 2**attempt,
+    "backoff with full jitter": Backoff(base=0.4).delay,
 }
-
-# %%
-grey = {"color": "#808080"}
-figure, axes = plt.subplots(3, 1, figsize=(7, 4.2), sharex=True, sharey=True, layout="constrained")
-figure.patch.set_alpha(0)
-for axis, (name, pause), colour in zip(axes, schedules.items(), ("#d55e00", "#e69f00", "#0072b2")):
-    axis.hist(tries_at(pause), bins=[n / 10 for n in range(71)], color=colour)
-    axis.set_title(name, loc="left", fontsize=10, **grey)
-    axis.patch.set_alpha(0)
-    axis.tick_params(colors="#808080")
-    axis.spines[:].set_color("#808080")
-axes[-1].set_xlabel("seconds after the failure", **grey)
-axes[1].set_ylabel("tries in 0.1 s", **grey)
+tenths = [n / 10 for n in range(71)]
+columns = chart(x="seconds after the failure", y="tries in 0.1 s", columns=3, height=2.6)
+for axis, (name, pause), colour in zip(columns, schedules.items(), COLOURS.values()):
+    axis.hist(tries_at(pause), bins=tenths, color=colour)
+    axis.set(title=name, ylim=(0, 320))
 plt.show()
 
 # %% [markdown]

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Quick reference
+# # 09 Quick reference
 #
 # Every pattern of the lessons in a few lines, in JavaScript and in Python that has been run. Below
 # it, the [glossary](#Glossary): each word that the lessons use.
@@ -23,9 +23,9 @@
 # | [Ack timeout](#Ack-timeout) | `socket.timeout(500).emit(name, data, (err, res) => …)` | `await client.call(name, data, timeout=0.5)` |
 # | [Auth middleware](#Auth-middleware) | `io.use((socket, next) => …)` | `@sio.event async def connect(sid, environ, auth)` |
 # | [Send token](#Send-token) | `io(url, { auth: { token } })` | `await client.connect(url, auth={"token": token})` |
-# | [Reject](#Reject) | `next(new Error("Invalid token"))` | `raise socketio.exceptions.ConnectionRefusedError("Invalid token")` |
+# | [Reject](#Reject) | `next(new Error("Invalid token"))` | `raise ConnectionRefusedError("Invalid token")`, socketio's |
 # | [Handle auth error](#Handle-auth-error) | `socket.on("connect_error", (err) => …)` | `@client.event async def connect_error(data)` |
-# | Redis adapter | `io.adapter(createAdapter(pub, sub))` | comes with lesson 05 |
+# | [Redis adapter](#Redis-adapter) | `io.adapter(createAdapter(pub, sub))` | comes with lesson 05 |
 
 # %%
 import asyncio
@@ -34,7 +34,8 @@ import datetime
 import jwt
 import socketio
 
-from chatlab.lab import background
+from chatlab import ChatClient, ConnectionRefused
+from chatlab.lab import background, process
 
 SECRET = "a secret of at least 32 bytes, please"
 
@@ -224,6 +225,37 @@ print("running" if server.running else "stopped")
 # ### Redis adapter
 #
 # Several servers share their rooms through Redis. The row comes with lesson 05, where it is run.
+#
+# ## The same with chatlab
+#
+# [ChatClient](../chatlab/client.py) has the patterns inside: it asks for a fresh token when it
+# needs one, and `send` returns when the message is stored, after as many tries as that takes.
+
+# %%
+chat = process(name="chat")
+async with (
+    ChatClient(chat, lambda: chat.token("alice")) as alice,
+    ChatClient(chat, lambda: chat.token("bob")) as bob,
+):
+    await alice.join("general")
+    await bob.join("general")
+    sent = await alice.send("hello")
+    async for message in bob.messages():
+        print(message.user, "says", message.text, "· the same seq:", message.seq == sent.seq)
+        break
+
+# %% [markdown]
+# A refusal is an exception of its own, which carries the code.
+
+# %%
+try:
+    await ChatClient(chat, "forged").connect()
+except ConnectionRefused as refusal:
+    print(type(refusal).__name__, "·", refusal.code, "· worth a retry:", refusal.retry)
+
+# %%
+chat.stop()
+print("running" if chat.running else "stopped")
 
 # %% [markdown]
 # ## Glossary
