@@ -102,17 +102,18 @@ async def entered(server, name, room="general"):
 
 
 async def send(client, data):
-    for tries in (1, 2):
+    said = []
+    for _ in range(2):
         try:
             answer = await client.call("send-message", data, timeout=0.5)
         except socketio.exceptions.TimeoutError:
-            answer = None
-        if answer is not None and not answer.get("retry"):
+            said.append("no answer")
+            continue
+        said.append(": ".join(answer[key] for key in ("code", "field") if key in answer) or "ok")
+        if not answer.get("retry"):
             break
-        await asyncio.sleep(0.05)
-    said = "no answer" if answer is None else answer.get("code", "ok")
-    field = f" ({answer['field']})" if answer and "field" in answer else ""
-    return f"{said}{field} at try {tries}"
+        await asyncio.sleep(0.1)
+    return ", then ".join(said)
 
 
 # %% [markdown]
@@ -161,17 +162,18 @@ async def storage_failure(server):
         sending = asyncio.create_task(send(alice, {"text": "hello"}))
         await server.wait_for("send-message")
         backup.close()
-        print("storage away →", await sending)
+        print("storage locked →", await sending)
 
 
 await storage_failure(naive)
 
 # %% [markdown]
-# To Alice this looked just like her own nonsense. Here trying again helped; there it could not.
+# To Alice the first try looked just like her own nonsense. Here trying again helped; there it could
+# not.
 #
 # ### A stranger
 #
-# Somebody without a token.
+# Somebody connects without a token.
 
 
 # %%
@@ -397,8 +399,8 @@ for row in (bad_payload, storage_failure, stranger, bug):
 # %% [markdown]
 # | What breaks | Who notices | The caller is told | Try again? |
 # |---|---|---|---|
-# | the payload | the shape, before the handler | `invalid_payload`, and the field | no |
-# | storage | the code that talks to it | `unavailable` | yes: the second try went through |
+# | the payload | the shape, before the handler | `invalid_payload`, and which `field` | no |
+# | storage | the code that talks to it | `unavailable` | yes: the second try is `ok` |
 # | a stranger | the handshake | `authentication_required` | no: log in |
 # | anything else | the wrapper | `internal_error`; the cause is in the log | no |
 #

@@ -32,8 +32,8 @@ RequestError("Message cannot be empty", "empty_message", field="text").ack
 #
 # - What the handler returns is the answer, as it is.
 # - When it raises a `RequestError`, the answer is what the error says.
-# - When it raises anything else, the answer has the code `internal_error`, no hope for a retry, and
-#   a sentence that says nothing about the cause. The cause is logged with `log`.
+# - When it raises anything else, the answer has the code `internal_error`, `retry` is `False`, and
+#   the sentence says nothing about the cause. The cause is logged with `log`.
 
 
 # %%
