@@ -169,22 +169,22 @@ def _leaves(data: Any) -> set[str]:
 def _canonical(members: list[Flight | Entry], lanes: list[str]) -> list[Item]:
     """One turn of a server: acks first, then broadcasts, each broadcast as one; notes in place."""
     notes = sorted(m.order for m in members if isinstance(m, Entry))
+    flights = [m for m in members if isinstance(m, Flight)]
     lane = {name: n for n, name in enumerate(lanes)}
+    # One handler lets in or refuses, before or after what else it sends: there is no race.
+    greets = any(f.packet in ("connect", "connect_error") for f in flights)
+    began: dict[tuple[str, str | None, str], int] = {}
+    for f in sorted(flights, key=lambda f: f.first.order):
+        began.setdefault((f.packet, f.name, repr(f.data)), f.first.order)
 
     def rank(member: Flight | Entry) -> tuple[Any, ...]:
         if isinstance(member, Entry):
             return (notes.index(member.order), 1)
-        first = member.sent or member.first
-        segment = sum(n < first.order for n in notes)
+        segment = sum(n < member.first.order for n in notes)
+        what = (member.packet, member.name, repr(member.data))
+        turn = began[what] if greets else 0
         answer = member.packet != "event"
-        return (
-            segment,
-            0,
-            not answer,
-            member.name or "",
-            repr(member.data),
-            lane.get(member.conn, 0),
-        )
+        return (segment, 0, turn, not answer, what[1] or "", what[2], lane.get(member.conn, 0))
 
     items: list[Item] = []
     for member in sorted(members, key=rank):

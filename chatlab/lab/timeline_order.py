@@ -36,9 +36,13 @@ def arrange(
             arrival = Item(late.got.order, late.got.at, [late], part="arrives")
             keyed.append(((_slot(roots, late.got.order), 0, place[item]), arrival))
     for cause, members in effects:
-        for slot, together in _by_slot(members, roots, place[cause] + 1):
-            for item in together:
-                key = (slot, 0, place[cause], 1, members.index(item))
+        for turn, together in enumerate(turns(members)):
+            # A turn goes where the first of it had been seen: what a slow thread of some receiver
+            # saw last does not move it.
+            seen = min(_last_seen(item) for item in together)
+            slot = max(_slot(roots, seen), place[cause] + 1)
+            for number, item in enumerate(together):
+                key = (slot, 0, place[cause], 1, turn, number)
                 late = next((f for f in item.flights if _is_late(f, roots)), None)
                 leaves = min(slot, _slot(roots, item.order))
                 if late is None or late.got is None or _slot(roots, late.got.order) <= leaves:
@@ -104,21 +108,6 @@ def _is_news(entry: Entry, conn: str, episode: int, known: set[tuple[str, int, s
 
 
 # -- where it goes ---------------------------------------------------------------------------------
-
-
-def _by_slot(
-    members: Sequence[Item], roots: Sequence[Item], lowest: int
-) -> list[tuple[int, list[Item]]]:
-    """A server's answers and the slots where they go: one, unless it rested while others acted.
-
-    A turn goes where the first of it had been seen: what a slow thread of a receiver saw last
-    does not move it.
-    """
-    found: dict[int, list[Item]] = {}
-    for together in turns(members):
-        slot = max(_slot(roots, min(_last_seen(item) for item in together)), lowest)
-        found.setdefault(slot, []).extend(together)
-    return list(found.items())
 
 
 def _last_seen(item: Item) -> int:

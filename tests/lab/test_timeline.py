@@ -300,17 +300,14 @@ def test_what_a_server_sends_after_a_rest_stands_after_what_happened_meanwhile(m
     ]
 
 
-def test_a_rest_in_which_nothing_happened_changes_nothing(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    scene = Scene("alice", "bob")
-    hello(scene)
-    scene.down("bob", "new-message", {"text": "hello"})
-    now[0] = 0.3
-    scene.ack("alice", 1, "ok")
+def test_what_reaches_a_socket_before_it_is_refused_stands_before_the_refusal():
+    scene = Scene("eve")
+    scene.up("eve", None, packet="connect")
+    scene.down("eve", "announcement", "the code is 0815")
+    scene.down("eve", None, {"message": "Invalid token"}, packet="connect_error")
     assert rows(timeline(*scene.actors))[1:] == [
-        'server → alice  ack "ok"',
-        'server → bob  new-message "hello"',
+        'server → eve  announcement "the code is 0815"',
+        "server → eve  ✗ refused Invalid token",
     ]
 
 
