@@ -116,8 +116,10 @@ def _tags(item: Item) -> set[str]:
         kind = {"connected": "connect", "refused": "connect", "disconnected": "disconnect"}.get(
             entry.kind, entry.kind
         )
-        named = {entry.name} if entry.name else {"always"}
-        return {kind} | named
+        if entry.name:
+            return {kind, entry.name}
+        # What a wire or a lesson says belongs to every choice of events; a goodbye does not.
+        return {kind} if kind in ("connect", "disconnect") else {kind, "always"}
     flight = item.flights[0]
     kind = "connect" if flight.packet == "connect_error" else flight.packet
     return {kind} | ({flight.name} if flight.name else set())

@@ -395,6 +395,19 @@ def test_only_and_hide_choose_by_event_name_or_kind():
     assert rows(timeline(*scene.actors, hide=("send-message",))) == ["alice → server  typing true"]
 
 
+def test_walls_and_notes_belong_to_every_choice_and_goodbyes_do_not():
+    scene = Scene("alice", wired=("alice",))
+    hello(scene)
+    scene.mute()
+    scene.alice.add("note", text="into a tunnel")
+    scene.alice.add("disconnected", conn="alice")
+    assert [r.split("  ")[1] for r in rows(timeline(*scene.actors, only="send-message"))][1:] == [
+        "▒ silent",
+        "· into a tunnel",
+    ]
+    assert len(rows(timeline(*scene.actors, only=("send-message", "disconnect")))) == 4
+
+
 def test_the_clock_is_shown_only_when_asked_for():
     scene = Scene("alice")
     hello(scene)
