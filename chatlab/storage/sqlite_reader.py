@@ -52,6 +52,7 @@ class Reader:
         self._queue: queue.SimpleQueue[tuple[Job[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection
         self._seen = (0, 0)
+        self._blind = False
 
     def open(self) -> None:
         """Make ready. Raises `sqlite3.Error`."""
@@ -116,8 +117,11 @@ class Reader:
         try:
             seen = self._look(self._seen)
         except sqlite3.Error as error:
-            _log.warning("changes to users cannot be seen: %s", error)
+            if not self._blind:
+                _log.warning("changes to users cannot be seen: %s", error)
+            self._blind = True
             return
+        self._blind = False
         changed = seen[1] != self._seen[1]
         self._seen = seen
         if changed:

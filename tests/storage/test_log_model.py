@@ -202,7 +202,7 @@ TestMemoryLog.settings = settings(max_examples=60, stateful_step_count=30, deadl
 
 TestSqliteLog = StoredLogs.TestCase
 TestSqliteLog.settings = settings(
-    max_examples=30,
+    max_examples=20,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.storage.rooms import Rooms, seqs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +28,7 @@ def kill_a_writer(database: Path, name: str, sync: str, acks: int) -> list[tuple
     return [(int(seq), key) for seq, key in lines]
 
 
+@pytest.mark.timeout(180)
 async def test_every_message_that_was_acked_outlives_kill_9(database):
     chance = random.Random(9)
     acked: dict[str, int] = {}
@@ -45,3 +48,13 @@ async def test_every_message_that_was_acked_outlives_kill_9(database):
             assert (again.message.seq, again.duplicate) == (seq, True)
             epochs.add((await rooms.join()).epoch)
     assert len(epochs) == 1 or sys.platform != "linux"
+
+
+@pytest.mark.parametrize(("sync", "pragma"), [("full", 2), ("normal", 1)])
+async def test_a_commit_waits_for_the_disk_unless_told_otherwise(database, sync, pragma):
+    # What no test can do is cut the power: that the writer asks for the right thing must do.
+    async with Rooms("sqlite", database, sync=sync) as rooms:
+        await rooms.send()
+        writing = rooms.log._store._connection
+        assert writing.execute("PRAGMA synchronous").fetchone() == (pragma,)
+        assert writing.execute("PRAGMA journal_mode").fetchone() == ("wal",)
