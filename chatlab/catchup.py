@@ -101,7 +101,7 @@ class RoomFeed:
         self._ids: dict[int, str] = {}
         self._ahead: dict[int, Message] = {}
         self._sending: set[object] = set()
-        self._caught_up_to = 0
+        self._not_coming = after  # what is missing up to here does not come by itself
         self._barren = 0
 
     # --- what came in ------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class RoomFeed:
         # The server sends what is above `answer.seq` only from now on: whatever claims to be
         # above it already came from nowhere.
         self._ahead = {seq: held for seq, held in self._ahead.items() if seq <= answer.seq}
-        self.newest = self._caught_up_to = answer.seq
+        self.newest = self._not_coming = answer.seq
         for message in answer.messages:
             self._keep(message)
         self._drain()
@@ -197,7 +197,7 @@ class RoomFeed:
         missing = self.newest - after - len(self._ahead)
         if missing <= len(self._sending):
             return None
-        urgent = self.next <= self._caught_up_to
+        urgent = self.next <= self._not_coming
         return Ask("history", after, self.epoch, min(_PAGE, space), urgent)
 
     # --- what goes out -----------------------------------------------------------------------
@@ -244,6 +244,7 @@ class RoomFeed:
         self._ahead[message.seq] = message
         if len(self._ahead) > self._capacity:
             del self._ahead[max(self._ahead)]
+            self._not_coming = self.newest
 
     def _drain(self) -> None:
         while self.next in self._ahead and self._has_space():

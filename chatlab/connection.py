@@ -22,7 +22,7 @@ import socketio
 from chatlab.errors import AckTimeout, ChatError, ClientError, NotConnected, from_wire
 from chatlab.protocol import Answer
 
-__all__ = ["Connection", "Records", "end_tasks"]
+__all__ = ["Connection", "Records"]
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class Connection:
             with suppress(Exception):
                 async with asyncio.timeout(_GOODBYE):
                     await self._sio.disconnect()
-        await end_tasks(self._tasks)
+        await _end_tasks(self._tasks)
         if eio.ws is not None:
             # Whoever is silent is not waited for; aiohttp lets go of the socket all the same.
             with suppress(Exception):
@@ -280,7 +280,7 @@ class Connection:
             self._recorder.add(kind, conn=self._name, **fields)
 
 
-async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel `tasks` and wait until they have ended.
 
     More than once where need be: `asyncio.wait_for`, which engineio 4.15.1 uses, swallows a

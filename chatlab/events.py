@@ -100,7 +100,7 @@ class Connected(Event, frozen=True):
 
 
 class Disconnected(Event, frozen=True):
-    """The connection ended."""
+    """The connection ended, and not because the client was closed."""
 
 
 _SHAPES: Final[dict[str, type[Event]]] = {

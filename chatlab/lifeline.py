@@ -18,7 +18,7 @@ import msgspec
 
 from chatlab import events
 from chatlab.backoff import Backoff
-from chatlab.connection import Connection, Records, end_tasks
+from chatlab.connection import Connection, Records
 from chatlab.credentials import Credentials, Token
 from chatlab.errors import Banned, ChatError, ClientError, NotConnected, TokenExpired
 from chatlab.protocol import Answer, Message, Refreshed
@@ -118,7 +118,12 @@ class Lifeline(ABC):
         """Leave politely and end everything; calls and iterators in hand end too."""
         self.closed = True
         self._finish(NotConnected("The client was closed"))
-        await end_tasks(self._tasks)
+        # Once only: a second cancellation would interrupt one that is cleaning up.
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self._connection is not None:
             await self._connection.close(politely=True)
             self._connection = None
@@ -187,8 +192,8 @@ class Lifeline(ABC):
         try:
             await connection.open(self.url, auth, transports=self._transports, timeout=self.timeout)
         except BaseException:
-            self._connection = None
             await connection.close(politely=False)
+            self._connection = None  # only now: where the close is interrupted, `stop` ends it
             raise
         self._publish(events.Connected())
 
@@ -232,7 +237,8 @@ class Lifeline(ABC):
 
     def _ended(self) -> None:
         self._lost()
-        self._publish(events.Disconnected())
+        if not self.closed:
+            self._publish(events.Disconnected())
 
     def _finish(self, error: ChatError) -> None:
         if self.over is None:

@@ -9,7 +9,9 @@ import pytest
 
 from chatlab.backoff import Backoff
 from chatlab.client import ChatClient
+from chatlab.lab.proxy import Proxy
 from tests.client.helpers import token_for
+from tests.client.running import serving
 from tests.client.scripted import Scripted
 
 
@@ -59,3 +61,24 @@ async def alice(server, client_of):
     client = await client_of(server.url, timeout=1.0).connect()
     await client.join("general")
     return client
+
+
+@pytest.fixture
+async def real(nothing_left):
+    """The real server, without limits."""
+    async with serving(no_limits=True) as server:
+        yield server
+
+
+@pytest.fixture
+def wire_to():
+    """Makes wires with faults in front of a server."""
+    made = []
+
+    def make(server, **faults):
+        made.append(Proxy(server, name=f"wire {len(made)}", **faults))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.stop()

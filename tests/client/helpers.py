@@ -7,7 +7,7 @@ import time
 
 import jwt
 
-SECRET = "a secret of the tests, long enough to sign with"
+SECRET = "a secret of the tests that is long enough to sign with"
 
 
 def token_for(user, *, ttl=600.0, secret=SECRET, **claims):

@@ -33,7 +33,7 @@ class Scripted:
 
     `answers[event]` are given instead of the proper ones, one each time; `refusals` are for the
     next connections (message, data); `skip` holds the `seq`s that are not delivered. `seen` has
-    every event with its payload, `auths` every handshake.
+    every event with its payload, `auths` every handshake; who connects waits for `door`.
     """
 
     def __init__(self):
@@ -48,6 +48,8 @@ class Scripted:
         self.members = set()
         self.sio = socketio.AsyncServer(async_mode="aiohttp", ping_interval=25)
         self._wires = {}
+        self.door = asyncio.Event()
+        self.door.set()
         self._end = asyncio.Event()
         self.sio.on("connect", self._connect)
         self.sio.on("disconnect", self._disconnect)
@@ -65,6 +67,7 @@ class Scripted:
         return self
 
     async def __aexit__(self, *_):
+        self.door.set()
         self._end.set()
         self.cut()
         await self._runner.cleanup()
@@ -92,6 +95,13 @@ class Scripted:
         for sid in list(self._wires):
             await self.sio.eio.disconnect(self.sio.manager.eio_sid_from_sid(sid, "/"))
 
+    async def cut_and_keep_out(self):
+        """As `cut`; nobody gets in until `door` is set again."""
+        self.door.clear()
+        self.cut()
+        while self._wires:
+            await asyncio.sleep(0.005)
+
     def cut(self):
         """Every connection ends without a word."""
         for wire in self._wires.values():
@@ -110,6 +120,7 @@ class Scripted:
 
     async def _connect(self, sid, environ, auth):
         self.auths.append(auth)
+        await self.door.wait()
         if self.refusals:
             message, data = self.refusals.popleft()
             raise socketio.exceptions.ConnectionRefusedError(message, data)

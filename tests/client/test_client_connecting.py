@@ -380,7 +380,7 @@ async def test_a_recording_tells_what_was_sent_received_missed_and_refused(serve
     await client.connect()
     await client.join("general")
     server.answers["send-message"].append(NEVER)
-    await client.send("hello", timeout=0.1)
+    await client.send("hello", timeout=0.4)
     await server.say("hi")
     await take(client.messages(), 2)
     await client.close()

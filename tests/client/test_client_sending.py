@@ -33,7 +33,7 @@ async def test_a_sent_message_is_acknowledged_with_its_place(alice):
 
 async def test_a_lost_ack_is_retried_with_the_same_key_and_stores_one_message(alice, server):
     server.answers["send-message"].append(NEVER)
-    sent = await alice.send("hello", timeout=0.1)
+    sent = await alice.send("hello", timeout=0.4)
     first, second = server.payloads("send-message")
     assert first == second
     assert first["room"] == "general"
@@ -133,7 +133,7 @@ async def test_an_internal_error_is_not_retried_and_leaves_the_message_unknown(a
 async def test_a_final_no_after_an_unknown_attempt_does_not_hide_that_it_is_unknown(alice, server):
     server.answers["send-message"].extend([NEVER, refused("forbidden")])
     with pytest.raises(SendFailed) as caught:
-        await alice.send("hello", timeout=0.1)
+        await alice.send("hello", timeout=0.4)
     assert caught.value.stored is None
     assert isinstance(caught.value.last, Forbidden)
 
@@ -200,14 +200,14 @@ async def test_a_connection_cut_before_the_ack_is_made_again_for_the_retry(alice
 
 async def test_two_silent_time_outs_in_a_row_make_a_new_connection(alice, server):
     server.answers["send-message"].extend([NEVER] * 2)
-    await alice.send("hello", timeout=0.1)
+    await alice.send("hello", timeout=0.4)
     assert len(server.payloads("send-message")) == 3
     assert len(server.auths) == 2
 
 
 async def test_a_wire_that_still_says_something_is_not_given_up(alice, server):
     server.answers["send-message"].extend([NEVER] * 3)
-    sending = asyncio.create_task(alice.send("hello", timeout=0.2))
+    sending = asyncio.create_task(alice.send("hello", timeout=0.4))
     while not sending.done():
         await server.say("tick")
         await asyncio.sleep(0.02)
