@@ -1,12 +1,14 @@
 """The verdict names each fault of a made-up history, and only that one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.verdict import verdict
 
+# A busy machine is no fault.
+at_leisure = settings(deadline=None, max_examples=50)
 FIVE = [f"message {n}" for n in range(5)]
 
 
@@ -232,11 +234,13 @@ def test_one_yes_outweighs_a_refusal():
 texts = st.lists(st.text("abcdefgh", min_size=1), min_size=2, max_size=12, unique=True)
 
 
+@at_leisure
 @given(texts)
 def test_every_faultless_history_is_faultless(sent):
     assert verdict(sent=sent, acked=sent, stored=sent, received={"x": sent, "y": sent}).ok
 
 
+@at_leisure
 @given(texts, st.data())
 def test_taking_one_away_is_a_loss_and_nothing_else(sent, data):
     gone = data.draw(st.sampled_from(sent))
@@ -245,6 +249,7 @@ def test_taking_one_away_is_a_loss_and_nothing_else(sent, data):
     assert found.evidence[0].item == gone
 
 
+@at_leisure
 @given(texts, st.data())
 def test_repeating_one_is_a_duplicate_and_nothing_else(sent, data):
     place = data.draw(st.integers(0, len(sent) - 1))
@@ -257,6 +262,7 @@ def test_repeating_one_is_a_duplicate_and_nothing_else(sent, data):
     assert found.evidence[0].item == sent[place]
 
 
+@at_leisure
 @given(texts, st.data())
 def test_swapping_neighbours_is_disorder_and_nothing_else(sent, data):
     place = data.draw(st.integers(0, len(sent) - 2))
@@ -266,6 +272,7 @@ def test_swapping_neighbours_is_disorder_and_nothing_else(sent, data):
     assert words(verdict(sent=sent, acked=sent, received={"x": stored})) == (0, 0, 1, 0)
 
 
+@at_leisure
 @given(texts, st.data())
 def test_an_ack_less_is_one_unknown_more_and_no_fault(sent, data):
     silent = data.draw(st.sampled_from(sent))
@@ -275,6 +282,7 @@ def test_an_ack_less_is_one_unknown_more_and_no_fault(sent, data):
     assert found.unknown == 1
 
 
+@at_leisure
 @given(texts)
 def test_a_stranger_is_unexpected_and_nothing_else(sent):
     assert words(verdict(sent=sent, acked=sent, stored=[*sent, "Z"])) == (0, 0, 0, 1)
