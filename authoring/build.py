@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("only", nargs="*", help="01, exercises/01 or solutions; default: all")
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     parser.add_argument("--execute", action="store_true", help="with --check: compare a rebuild")
-    parser.add_argument("--new-images", action="store_true", help="draw stored pictures anew")
+    parser.add_argument("--anew", action="store_true", help="keep no stored result")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     try:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 say(f"✓ {len(chosen)} notebooks are in step with their sources")
             return 1 if faults else 0
         for target in chosen:
-            build(options.root, target, new_images=options.new_images)
+            build(options.root, target, anew=options.anew)
     except SourceError as error:
         say(f"✗ {error}")
         return 1
@@ -60,9 +60,9 @@ def choose(root: Path, only: Sequence[str]) -> list[Target]:
     return chosen
 
 
-def build(root: Path, target: Target, *, new_images: bool = False) -> None:
+def build(root: Path, target: Target, *, anew: bool = False) -> None:
     """Build and execute one notebook, and write it where that changes its file."""
-    text, seconds = rebuild(root, target, load(target.path), new_images=new_images)
+    text, seconds = rebuild(root, target, load(target.path), anew=anew)
     before = target.path.read_text(encoding="utf-8") if target.path.exists() else ""
     if text == before:
         say(f"= {target.name}  {seconds:.1f} s")
@@ -73,7 +73,7 @@ def build(root: Path, target: Target, *, new_images: bool = False) -> None:
 
 
 def rebuild(
-    root: Path, target: Target, stored: NotebookNode | None, *, new_images: bool = False
+    root: Path, target: Target, stored: NotebookNode | None, *, anew: bool = False
 ) -> tuple[str, float]:
     """The text of the notebook's file as a build makes it now, and the seconds its cells took."""
     rules = Rules(root / "tests" / "nbval.cfg")
@@ -81,7 +81,7 @@ def rebuild(
     with tempfile.TemporaryDirectory(prefix="chatlab-build-") as spare:
         folder = target.path.parent if target.path.parent.exists() else Path(spare)
         seconds = execute(built, name=target.name, folder=folder, missing=missing)
-    unrun = settle(built, None if new_images else stored, rules)
+    unrun = settle(built, None if anew else stored, rules)
     if unrun:
         lacking = ", ".join(
             sorted({missing(cell.metadata.get("tags", [])) or "" for cell in unrun})
