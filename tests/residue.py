@@ -36,6 +36,7 @@ class Watch:
         self._mark = uuid.uuid4().hex
         self._threads = set(threading.enumerate())
         self._files = set(data_files(root))
+        self._children = set(psutil.Process().children(recursive=True))
         self._saved = {name: os.environ.get(name) for name in (MARK, "TMPDIR")}
         self._saved_tempdir = tempfile.tempdir
         self.folder = Path(tempfile.mkdtemp(prefix="chatlab-"))
@@ -77,7 +78,7 @@ class Watch:
 
     def _processes(self) -> Iterator[str]:
         me = psutil.Process()
-        children = set(me.children(recursive=True))
+        children = set(me.children(recursive=True)) - self._children
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 if process == me or process.status() == psutil.STATUS_ZOMBIE:
