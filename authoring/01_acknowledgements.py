@@ -8,7 +8,6 @@
 
 # %%
 import asyncio
-import inspect
 import uuid
 
 import socketio
@@ -16,7 +15,6 @@ from IPython.display import display
 from steps.step1 import make_server
 
 from chatlab.lab import Proxy, background, raw_client, settled, timeline, verdict
-from chatlab.server.chat import Chat
 
 # %% [markdown]
 # ## A chat
@@ -404,14 +402,16 @@ for receipt in alice.received.of("receipts"):
 #
 # ## In chatlab
 #
-# [chatlab/server/chat.py](../chatlab/server/chat.py) is the same handler in its production form.
-# Look for three lines: `append` gets the key, `within` waits for the storage, and only then is
-# there a `Sent` to return.
-
-# %%
-print(inspect.getsource(Chat.send_message))
-
-# %% [markdown]
+# [chatlab/server/chat.py](../chatlab/server/chat.py) has the same handler in its production form.
+# Three of its lines matter here: the log gets the key, the handler waits until the log has decided,
+# and the ack is made of what the log says.
+#
+# ```python
+#         stored = self._rooms.append(event, room, request.text, request.key)
+#         appended = await within(event.deadline, stored)
+#         message = appended.message
+# ```
+#
 # The client's half, with one key for all tries, is in [chatlab/sending.py](../chatlab/sending.py).
 #
 # **Now you:** [the exercise](../exercises/01_acknowledgements.ipynb). You ack what is stored, send

@@ -6,15 +6,28 @@
 #     sentence needs:
 #         an [ack](09_quick_reference.ipynb#Ack) · [retries](09_quick_reference.ipynb#Retry)
 #         from exercises/: [key](../notebooks/09_quick_reference.ipynb#Idempotency-key)
-#     JupyterLab, nbconvert and GitHub all make these anchors by themselves; tests/links.py follows
-#     them. Headings of the glossary hold plain words only: no code, no brackets.
+#     JupyterLab and nbconvert make these anchors by themselves; tests/links.py follows them.
+#     Headings of the glossary hold plain words only: no code, no brackets. JupyterLab 4.6 comes to
+#     the heading when this page is open already, and to the top of the page when it has to open it
+#     (and only of what is rendered, which is why overrides.json turns windowing off): so all words
+#     are listed at the top.
 # ---
 
 # %% [markdown]
 # # 09 Quick reference
 #
-# Every pattern of the lessons in a few lines, in JavaScript and in Python that has been run. Below
-# it, the [glossary](#Glossary): each word that the lessons use.
+# The patterns of the lessons, in JavaScript and in Python that has been run; and behind them the
+# [glossary](#Glossary) with every word that the lessons use:
+#
+# [Ack](#Ack) · [Authentication](#Authentication) · [Backoff](#Backoff) ·
+# [Backpressure](#Backpressure) · [Broadcast](#Broadcast) · [Callback](#Callback) ·
+# [Claim](#Claim) · [Epoch](#Epoch) · [Event](#Event) · [Fail closed](#Fail-closed) ·
+# [Fan-out](#Fan-out) · [Fire and forget](#Fire-and-forget) · [Handler](#Handler) ·
+# [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) · [Jitter](#Jitter) ·
+# [Join](#Join) · [Load balancer](#Load-balancer) · [Middleware](#Middleware) ·
+# [Namespace](#Namespace) · [Rate limiting](#Rate-limiting) · [Receipt](#Receipt) ·
+# [Retry](#Retry) · [Room](#Room) · [Seq](#Seq) · [Session](#Session) · [Sid](#Sid) ·
+# [Signature](#Signature) · [Timeout](#Timeout) · [Token](#Token) · [Validation](#Validation)
 #
 # | Pattern | JavaScript | Python |
 # |---|---|---|
