@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 SOCKETIO: Final = web.AppKey("socketio", StrictServer)
 FLUSH_SECONDS: Final = 0.3
+EXIT_SECONDS: Final = 1.8  # from SIGTERM until storage is given up; the promise is 2 s in all
 ERROR_EVENT_EVERY: Final = 1.0  # seconds between two `error` events for rate_limited
 _JOINING: Final = ("join-room", "leave-room")
 
@@ -61,6 +62,7 @@ class ChatServer:
         self._buckets = UserBuckets(settings.whole_user_rate)
         self._events: Chain[Event] = Chain()
         self._closing = False
+        self._closing_since = 0.0
         self.metrics = Metrics(sockets=lambda: len(self.sessions), rooms=lambda: len(self.rooms))
         self.health = Health(self.log, self.metrics, self._proxies, settings.metrics_public)
         self.admission = Admission(
@@ -131,6 +133,7 @@ class ChatServer:
         if self._closing:
             return
         self._closing = self.admission.closing = self.health.leaving = True
+        self._closing_since = asyncio.get_running_loop().time()
         for session in self.sessions:
             self.transport.push_event(session.sid, "closing")
         await self._finish(within=self.settings.shutdown_grace)
@@ -148,7 +151,12 @@ class ChatServer:
             await asyncio.wait(running, timeout=left)
 
     async def _close(self, _app: web.Application) -> None:
-        await self.log.close()
+        spent = asyncio.get_running_loop().time() - self._closing_since
+        try:
+            async with asyncio.timeout(max(0.1, EXIT_SECONDS - spent)):
+                await self.log.close()
+        except TimeoutError:
+            log.warning("storage did not let go in time; what was acked is stored all the same")
 
     # --- from the transport ------------------------------------------------------------------
 

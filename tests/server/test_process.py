@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -55,6 +56,23 @@ async def test_sigterm_acks_what_is_in_hand_and_ends_within_two_seconds(tmp_path
     acked = {answer["id"] for answer in answers if answer["ok"]}
     assert acked <= {message["id"] for message in stored}
     assert acked
+
+
+async def test_sigterm_does_not_wait_for_a_database_that_somebody_else_has_locked(
+    tmp_path: Path,
+) -> None:
+    with child("--dev", "--storage", f"sqlite:///{tmp_path}/chat.db") as server:
+        async with served(server, "alice") as alice:
+            await alice.join()
+            lock = sqlite3.connect(f"{tmp_path}/chat.db", isolation_level=None)
+            with contextlib.closing(lock):
+                lock.execute("BEGIN IMMEDIATE")
+                sends = [asyncio.create_task(alice.say(f"{number}")) for number in range(5)]
+                await alice.emit("typing", {"room": "general", "typing": True})
+                server.send(signal.SIGTERM)
+                codes = {answer.get("code") for answer in await asyncio.gather(*sends)}
+                assert codes <= {"unavailable", "closing"}
+                assert await asyncio.to_thread(server.end) == 0
 
 
 async def test_clients_return_by_themselves_after_a_sigterm(tmp_path: Path) -> None:
