@@ -23,7 +23,10 @@ async def draw() -> str:
     settings = Settings(dev=True)
     tokens = Tokens(settings)
     alice_did, bob_did = Recorder("alice", "client"), Recorder("bob", "client")
-    with background(lambda: create_app(settings)) as server, Proxy(server, drop="ack", at=2) as wire:
+    with (
+        background(lambda: create_app(settings)) as server,
+        Proxy(server, drop="ack", at=2) as wire,
+    ):
         async with (
             ChatClient(
                 wire.url, token=tokens.issue("alice"), timeout=0.5, recorder=alice_did

@@ -152,8 +152,10 @@ class ChatServer:
 
     async def _close(self, _app: web.Application) -> None:
         spent = asyncio.get_running_loop().time() - self._closing_since
+        # Storage that is away has nothing left to store: every append to it was refused.
+        patience = max(0.1, EXIT_SECONDS - spent) if self.log.healthy else 0.1
         try:
-            async with asyncio.timeout(max(0.1, EXIT_SECONDS - spent)):
+            async with asyncio.timeout(patience):
                 await self.log.close()
         except TimeoutError:
             log.warning("storage did not let go in time; what was acked is stored all the same")

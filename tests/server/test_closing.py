@@ -198,9 +198,7 @@ async def test_a_ban_sends_disconnect_to_every_socket_of_the_user(chat: Running)
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
-async def test_leaving_politely_ends_presence_at_once(
-    chat: Running, transports: list[str]
-) -> None:
+async def test_leaving_politely_ends_presence_at_once(chat: Running, transports: list[str]) -> None:
     bob = await chat.connect("bob")
     await bob.join()
     alice = await chat.connect("alice", transports=transports)

@@ -47,7 +47,9 @@ fields = st.sampled_from(
     ["text", "room", "key", "after", "before", "epoch", "limit", "seq", "typing", "token", "extra"]
 )
 payloads = st.one_of(values, st.dictionaries(fields, values, max_size=5))
-names = st.one_of(st.sampled_from([*CLIENT_EVENTS, "nonsense", "*", "message"]), st.text(max_size=9))
+names = st.one_of(
+    st.sampled_from([*CLIENT_EVENTS, "nonsense", "*", "message"]), st.text(max_size=9)
+)
 
 
 @given(names, st.lists(payloads, max_size=2))
@@ -97,9 +99,7 @@ async def play(run: Running, events: list[tuple[str, Any]]) -> None:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    events=st.lists(
-        st.tuples(st.sampled_from([*CLIENT_EVENTS, "nonsense"]), payloads), max_size=12
-    )
+    events=st.lists(st.tuples(st.sampled_from([*CLIENT_EVENTS, "nonsense"]), payloads), max_size=12)
 )
 def test_junk_over_a_socket_is_answered_logged_without_traceback_and_forgotten(
     events: list[tuple[str, Any]], caplog: pytest.LogCaptureFixture
