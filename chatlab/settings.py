@@ -227,7 +227,9 @@ class Settings:
                 f"{minimum} random bytes, or start with --dev to try things out"
             )
         if len(self.secrets) > 2:
-            raise SettingsError("CHATLAB_JWT_SECRET takes one or two secrets: a comma ends the first")
+            raise SettingsError(
+                "CHATLAB_JWT_SECRET takes one or two secrets: a comma ends the first"
+            )
         for number, secret in enumerate(self.secrets, 1):
             if len(secret.encode()) < minimum:
                 raise SettingsError(
