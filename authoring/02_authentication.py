@@ -80,6 +80,23 @@ base64.urlsafe_b64decode(payload + "==").decode()
 #
 # Many begin like this: each event carries the token, and each handler looks at it. One handler
 # was written in a hurry.
+#
+# <details><summary>The same in JavaScript</summary>
+#
+# ```javascript
+# const token = jwt.sign({ sub: "alice" }, SECRET, {
+#   issuer: "chatlab", audience: "chatlab", expiresIn: "8h",
+# });
+#
+# socket.on("send-message", (data, ack) => {
+#   const { sub } = jwt.verify(data.token, SECRET, { algorithms: ["HS256"], audience: "chatlab" });
+#   messages.push(`${sub}: ${data.text}`);
+#   ack({ ok: true });
+# });
+# socket.on("history", (data, ack) => ack({ ok: true, messages }));   // forgot
+# ```
+#
+# </details>
 
 
 # %%
@@ -122,7 +139,8 @@ async def steal(server, eve=None):
         return f"refused: {refusal.message}"
 
 
-await steal(background(forgetful(), name="forgetful"))
+leaky = background(forgetful(), name="forgetful")
+await steal(leaky)
 
 # %% [markdown]
 # A check that must be written into every handler is missing in one of them, sooner or later.
@@ -132,8 +150,8 @@ await steal(background(forgetful(), name="forgetful"))
 # Socket.IO has one place that every client passes: the
 # [handshake](09_quick_reference.ipynb#Handshake). What a client gives as `auth` arrives there,
 # once, before any event. In python-socketio it arrives in the `connect` handler. Raising
-# `ConnectionRefusedError` there is the original's `next(new Error(…))`, and `save_session` keeps
-# what Node keeps as `socket.userId`: the [session](09_quick_reference.ipynb#Session).
+# `ConnectionRefusedError` there is what `next(new Error(…))` is in Node, and `save_session` keeps
+# what Node code keeps in `socket.userId`: the [session](09_quick_reference.ipynb#Session).
 #
 # <details><summary>The same in JavaScript</summary>
 #
@@ -194,13 +212,14 @@ def guard(sio, *checks):
 
 
 chat = background(guard(step1.make_server(), require_token), name="guarded chat")
+leaky = background(guard(forgetful(), require_token), name="forgetful")
 bob, mallory = {"token": token("bob")}, {"token": token("mallory"), "name": "alice"}
 print(await impersonate(chat, bob, mallory))
-print(await steal(background(guard(forgetful(), require_token)), eve={"token": "a guess"}))
+print(await steal(leaky, eve={"token": "a guess"}))
 
 # %% [markdown]
-# Both attacks again. Mallory still writes `user: alice` into her payload; nobody asks it any
-# more. And `history` is as forgetful as before, but Eve does not get near it.
+# Both attacks again. Mallory still calls herself alice, in `auth` and in the payload; nobody asks
+# her any more. And `history` is as forgetful as before, but Eve does not get near it.
 #
 # The client is told why: `message` for a person, `code` for a program. In JavaScript and in
 # python-socketio they arrive at the `connect_error` handler; the lab's `raw_client` raises them
@@ -208,7 +227,7 @@ print(await steal(background(guard(forgetful(), require_token)), eve={"token": "
 #
 # ## Verifier one: reads the token
 #
-# Look at `verify` again. It was found on a forum, where it had made an error message go away.
+# Look at `verify` again: `verify_signature` is off, which makes every error message go away.
 # Mallory now tries nine tokens at the door. Only the first is hers to use.
 
 # %%
@@ -319,6 +338,7 @@ for guess in "password 123456 letmein admin changeme qwerty dragon jwt secret hu
 
 # %%
 async def eavesdrop(server):
+    server.clear()  # the drawing begins here
     eve = await raw_client(server, name="eve", wait=False)
     await settled(server, eve)
     async with raw_client(server, name="alice", auth={"token": token("alice")}) as alice:
@@ -388,11 +408,14 @@ for checks in ((not_banned, require_token), (require_token, not_banned)):
 #
 # <details><summary>In Node</summary>
 #
-# An exception in a middleware reaches nobody either, and there it may end the process. The socket
-# hears nothing, but the client waits, neither in nor out. So: `try`, `catch`, and a `next(error)`
-# on every path.
+# An exception in a middleware is an unhandled rejection there, which ends the process unless you
+# catch it; and then the client waits, neither in nor out, though it hears nothing. So: `try`,
+# `catch`, and a `next(error)` on every path.
 #
 # ```javascript
+# io.use(requireToken);             // in the order of registration
+# io.use(notBanned);
+#
 # jwt.decode(token);                // verifier one: reads, checks nothing
 # jwt.verify(token, SECRET);        // verifier two: any HS algorithm, any aud, no exp needed
 # const claims = jwt.verify(token, SECRET, {
@@ -495,7 +518,7 @@ for checks in ((not_banned, require_token), (require_token, not_banned)):
 step_2 = background(step2.make_server(SECRET), name="step 2")
 print(await impersonate(step_2, bob, mallory))
 await try_all(step_2)
-for each in (server, chat, step_2):
+for each in (server, leaky, chat, step_2):
     print(each.name, "runs" if each.stop().running else "has stopped")
 
 # %% [markdown]
@@ -635,8 +658,8 @@ async def gives_up(auth, session):
     await asking
 
 
-with background(guard(step1.make_server(), gives_up), name="gives up") as server:
-    async with raw_client(server, name="eve") as eve:
+with background(guard(step1.make_server(), gives_up), name="gives up") as undecided:
+    async with raw_client(undecided, name="eve") as eve:
         print("eve is", "in" if eve.connected else "out")
 
 # %% [markdown]
@@ -656,13 +679,13 @@ settings = Settings(dev=True, storage=f"sqlite:///{folder.name}/chat.db")
 chatlab = background(create_app(settings), name="chatlab")
 
 alice = await raw_client(chatlab, name="alice", auth={"token": chatlab.token("alice", ttl=1)})
-bob = await raw_client(chatlab, name="bob", auth={"token": chatlab.token("bob", ttl=1)})
+dave = await raw_client(chatlab, name="dave", auth={"token": chatlab.token("dave", ttl=1)})
 await alice.wait_for("token-expiring")
 answer = await alice.call("refresh-token", {"token": chatlab.token("alice")}, timeout=2)
-await bob.wait_until_disconnected()
+await dave.wait_until_disconnected()
 print("refreshed:", answer["ok"])
 print("alice is", "connected" if alice.connected else "gone", "and heard", alice.received)
-print("bob is", "connected" if bob.connected else "gone", "and heard", bob.received)
+print("dave is", "connected" if dave.connected else "gone", "and heard", dave.received)
 
 # %% [markdown]
 # `token-expired` closes the connection the way a network fault does. The difference counts for
