@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 00 Start here
 #
-# **What runs where?** You start a chat server, send a message through it, and see every step of
-# its way.
+# **What runs where?** You start a chat server, send a message through it, and see every step of its
+# way.
 #
 # *20 minutes, and 5 for Further. Nothing comes before this.*
 #
@@ -121,8 +121,8 @@ await server.wait_for("join-room", 2)
 server.received
 
 # %% [markdown]
-# `wait_for` waits until the server has been given that many `join-room` events. `emit` itself does not
-# wait for anything on the other side; lesson 01 is about that.
+# `wait_for` waits until the server has been given that many `join-room` events. `emit` itself does
+# not wait for anything on the other side; lesson 01 is about that.
 #
 # <details><summary>The same in JavaScript</summary>
 #
@@ -319,5 +319,5 @@ asyncio.run(main())
 "and so did the cell behind it"
 
 # %% [markdown]
-# So, for a pasted script: call `allow_nested_loops()` once, first. For your own code: write
-# `await main()`.
+# So, for a pasted script: call `allow_nested_loops()` once, first. For your own code: write `await
+# main()`.
