@@ -108,8 +108,8 @@ server
 # %% [markdown]
 # *Who gets in: everybody.* Keep that line in mind until lesson 02.
 #
-# Now two clients. `raw_client` makes the plain client of python-socketio, with a notebook of what
-# it did and saw.
+# Now two clients. `raw_client` makes the plain client of python-socketio, which here keeps a
+# record of what it did and saw.
 
 # %%
 alice = await raw_client(server, name="alice")
