@@ -159,9 +159,10 @@ class Connection:
 
     async def close(self, *, politely: bool) -> None:
         """End it and leave nothing behind: no task, no socket. A polite end takes 1 s at most."""
+        politely = politely and self.alive
         self._end()
         eio = self._sio.eio
-        if politely and eio.state == "connected":
+        if politely:
             with suppress(Exception):
                 async with asyncio.timeout(_GOODBYE):
                     await self._sio.disconnect()

@@ -202,6 +202,52 @@ def test_nothing_is_asked_for_and_little_is_kept_while_nobody_reads():
     assert (ask.what, ask.after, ask.limit) == ("history", 20, 10)
 
 
+def test_repeats_do_not_hide_a_gap():
+    feed = feed_after(0)
+    for seq in (1, 1, 3):
+        feed.arrived(message(seq))
+    assert feed.need().after == 1
+
+
+def test_what_came_from_a_future_that_the_log_has_lost_is_not_believed():
+    feed = feed_after(4)
+    feed.arrived(message(7))
+    feed.disconnected()
+    feed.joined_again(joined(5, [message(5)]))
+    for seq in (6, 7):
+        feed.arrived(message(seq, f"new{seq}"))
+    got = [feed.read(position)[1].id for position in range(feed.end)]
+    assert got == ["m5", "new6", "new7"]
+
+
+def test_a_page_takes_no_more_than_there_is_room_for():
+    feed = feed_after(0, capacity=4)
+    feed.seen(20)
+    feed.page(0, page(*map(message, range(1, 21))))
+    assert taken(feed) == [1, 2, 3, 4]
+    assert feed.need().after == 4
+
+
+def test_holes_that_exceed_the_room_push_nothing_out():
+    feed = feed_after(0, capacity=2)
+    for seq in (1, 3, 5):
+        feed.arrived(message(seq))
+    feed.page(1, page(message(7)))
+    assert [getattr(entry, "after", entry) for entry in taken(feed)] == [1, 1, 3, 3, 5, 5, 7]
+
+
+def test_a_page_of_the_old_log_s_numbers_does_not_count_in_the_new_log():
+    feed = feed_after(40)
+    feed.arrived(message(50))
+    asked_after = feed.need().after
+    feed.joined = False
+    feed.joined_again(joined(45, [message(2)], epoch="e2", more=True, lost=True))
+    feed.page(asked_after, page(message(41), epoch="e2"))
+    hole, two = taken(feed)
+    assert (hole.resumes, two) == (2, 2)
+    assert feed.need().after == 2
+
+
 def test_a_server_that_claims_what_it_does_not_have_is_not_asked_for_ever():
     feed = feed_after(0)
     feed.arrived(message(3))
@@ -230,6 +276,7 @@ def test_a_reader_left_behind_is_told_so():
     for seq in range(1, 21):
         feed.arrived(message(seq))
         taken(feed)
+    assert len(feed._ids) == feed.end - feed.start == 5
     with pytest.raises(LookupError):
         feed.read(3)
     assert feed.find(20) == 19
