@@ -7,51 +7,43 @@
 
 # %%
 import asyncio
-import contextlib
-import functools
 import logging
 import secrets
 import socket
 import sqlite3
 import tempfile
-from pathlib import Path
 
 import jwt
 import socketio
 from IPython.display import display
-from steps import step2, step3
+from steps import step2
 
-from chatlab.lab import Refused, background, process, raw_client, settled, timeline, verdict
+from chatlab.lab import Refused, background, process, raw_client, timeline, verdict
 from chatlab.lab.optional import here, node_command
 from chatlab.lab.tokens import mint
-from chatlab.server.app import create_app
-from chatlab.settings import Settings
+
+SECRET = secrets.token_hex(32)
+folder = tempfile.TemporaryDirectory()
 
 # %% [markdown]
 # ## A server that trusts
 #
-# Messages are now kept in a file, by SQLite. Whoever is mentioned in a message (`@bob`) is named
-# beside it.
+# Messages are now kept in a file, by SQLite; `timeout=0` makes a locked file an error at once.
+# Whoever is mentioned in a message (`@bob`) is named beside it.
 
 # %%
-folder = tempfile.TemporaryDirectory()
 FILE = f"{folder.name}/chat.db"
-# timeout=0: a file that is locked is an error at once
 db = sqlite3.connect(FILE, timeout=0, isolation_level=None, check_same_thread=False)
-db.execute("CREATE TABLE messages (room, user, text)")
+db.execute("CREATE TABLE IF NOT EXISTS messages (room, user, text)")
 
 
 def save(room, user, text):
     return db.execute("INSERT INTO messages VALUES (?, ?, ?)", (room, user, text)).lastrowid
 
 
-def room_of(session):
-    return session["room"]
-
-
 async def post(sio, sid, text):
     session = await sio.get_session(sid)
-    room, user = room_of(session), session["user"]
+    user, room = session["user"], session["room"]
     mention = text.split("@")[1].split()[0] if "@" in text else None
     message = {"id": save(room, user, text), "user": user, "text": text, "mention": mention}
     await sio.emit("new-message", message, to=room, skip_sid=sid)
@@ -63,10 +55,8 @@ async def post(sio, sid, text):
 # [handlers](09_quick_reference.ipynb#Handler) are written anew, by somebody who expects everybody
 # to behave. `wrap` is for later.
 
+
 # %%
-SECRET = secrets.token_hex(32)
-
-
 def naive_chat(wrap=lambda handler: handler):
     sio = step2.make_server(SECRET)
 
@@ -75,11 +65,10 @@ def naive_chat(wrap=lambda handler: handler):
         claims = jwt.decode(auth["token"], SECRET, algorithms=["HS256"], audience="chatlab")
         await sio.save_session(sid, {"user": claims["sub"], "room": None})
 
-    @sio.on("send-message")
-    @wrap
     async def send_message(sid, data):
         return await post(sio, sid, data["text"].strip())
 
+    sio.on("send-message", wrap(send_message))
     return sio
 
 
@@ -93,23 +82,13 @@ naive
 
 
 # %%
-@contextlib.asynccontextmanager
-async def entered(server, name, room="general"):
-    auth = {"token": mint(name, secret=SECRET)}
-    async with raw_client(server, name=name, auth=auth) as client:
-        if room is not None:
-            await client.call("join-room", room, timeout=2)
-        yield client
-
-
 async def send(client, data):
     said = []
     for _ in range(2):
         try:
             answer = await client.call("send-message", data, timeout=0.5)
         except socketio.exceptions.TimeoutError:
-            said.append("no answer")
-            continue
+            answer = {"code": "no answer", "retry": True}
         said.append(": ".join(answer[key] for key in ("code", "field") if key in answer) or "ok")
         if not answer.get("retry"):
             break
@@ -133,9 +112,16 @@ async def send(client, data):
 
 
 # %%
+async def member(server, name, room="general"):
+    client = await raw_client(server, name=name, auth={"token": mint(name, secret=SECRET)})
+    if room is not None:
+        await client.call("join-room", room, timeout=2)
+    return client
+
+
 async def bad_payload(server):
     server.clear()
-    async with entered(server, "alice") as alice:
+    async with await member(server, "alice") as alice:
         for data in ({}, {"text": 42}):
             print(data, "→", await send(alice, data))
         return timeline(alice, server, hide="join-room")
@@ -159,7 +145,7 @@ async def storage_failure(server):
     server.clear()
     backup = sqlite3.connect(FILE, isolation_level=None)
     backup.execute("BEGIN EXCLUSIVE")
-    async with entered(server, "alice") as alice:
+    async with await member(server, "alice") as alice:
         sending = asyncio.create_task(send(alice, {"text": "hello"}))
         await server.wait_for("send-message")
         backup.close()
@@ -200,8 +186,13 @@ await stranger(naive)
 
 # %%
 async def bug(server):
-    async with entered(server, "alice") as alice:
+    async with await member(server, "alice") as alice:
         print("a bug →", await send(alice, {"text": "How do I type an @"}))
+
+
+async def all_four(server):
+    for row in (bad_payload, storage_failure, stranger, bug):
+        await row(server)
 
 
 await bug(naive)
@@ -211,30 +202,22 @@ print(naive.logs()[-1])
 # Four causes, one symptom. The log knows the difference; the caller does not. And the server? It
 # answered every scene after the first, so it never stopped.
 #
-# In Node that would have been another story. There a socket is an `EventEmitter`. Here is the
-# smallest server with one: Bob says hello, then Alice sends her number.
+# In Node that would have been another story. There a socket is an `EventEmitter`, and sends its events
+# to handlers like these. Bob is connected too when Alice sends her number. (`ready` finds the port in
+# what the program prints, and `node.url` is what it found.)
 
 # %% tags=["needs-node"]
 NODE_CHAT = """
-const { EventEmitter } = require("node:events");
-const server = require("node:net").createServer((wire) => {
-  const socket = new EventEmitter();
-  wire.on("data", (line) => socket.emit("send-message", JSON.parse(line)));
-  socket.on("send-message", async (data) => wire.write(data.text.trim()));
-});
-server.listen(0, "127.0.0.1", () =>
-  console.log("listening on http://127.0.0.1:" + server.address().port));
+require("node:net").createServer((socket) => {
+  socket.on("data", (line) => socket.emit("send-message", JSON.parse(line)));
+  socket.on("send-message", async (data) => socket.write(data.text.trim()));
+}).listen(0, "127.0.0.1", function () { console.log("port " + this.address().port); });
 """
-
 if here("node"):
-    node = process(command=[*node_command(), "-e", NODE_CHAT], name="node")
-    port = int(node.url.rpartition(":")[2])
-    alice, bob = (socket.create_connection(("127.0.0.1", port)) for _ in range(2))
-    bob.sendall(b'{"text": "hello"}')
-    print("bob gets ", bob.recv(99))
+    node = process(command=[*node_command(), "-e", NODE_CHAT], name="node", ready=r"port (\d+)")
+    bob, alice = (socket.create_connection(("127.0.0.1", node.url)) for _ in range(2))
     alice.sendall(b'{"text": 42}')
-    print("bob gets ", bob.recv(99), "- his connection was closed")
-    print("exit code", await node.exited())
+    print("exit code", await node.exited(), "- bob's connection:", bob.recv(99) or "closed")
     print(next(line for line in node.logs() if line.startswith("TypeError")))
 
 # %% [markdown]
@@ -242,11 +225,11 @@ if here("node"):
 # that nobody catches **may end the process in Node; in python-socketio it only silences the ack**. The
 # first you notice at once. The second you have to look for.
 #
-# ## The wrapper
+# ## Temporary or final
 #
-# So the answer must not depend on the handler getting to its end. A wrapper around every handler
-# answers for it. There are two kinds of no: one that the handler means, a `RequestError`, and one
-# that nobody expected. Below it the same four, with the wrapper around the same handler.
+# The caller has to be told, then. There are two kinds of no: one that the code means, a
+# `RequestError`, and one that nobody expected. The first can say whether trying again helps. Who knows that? The code that talks to storage:
+# a locked file will be free again, a missing table will not come back.
 
 
 # %%
@@ -256,8 +239,25 @@ class RequestError(Exception):
         self.ack = {"ok": False, "error": error, "code": code, "retry": retry, **more}
 
 
+def save(room, user, text):
+    try:
+        return db.execute("INSERT INTO messages VALUES (?, ?, ?)", (room, user, text)).lastrowid
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        raise RequestError("Server unavailable", "unavailable", retry=True) from error
+
+
+# %% [markdown]
+# ## The wrapper
+#
+# Whoever raises what, the answer must not depend on the handler getting to its end. A wrapper
+# around every handler answers for it. Below it the same four, with the wrapper around the same
+# handler.
+
+
+# %%
 def answered(handler):
-    @functools.wraps(handler)
     async def answering(*arguments):
         try:
             return await handler(*arguments)
@@ -271,14 +271,14 @@ def answered(handler):
 
 
 wrapped = background(naive_chat(answered), name="wrapped chat")
-
-for row in (bad_payload, storage_failure, stranger, bug):
-    await row(wrapped)
+await all_four(wrapped)
 
 # %% [markdown]
-# Whoever is connected gets an answer. But it is the same one for everything. The first two do not say
-# that they are Alice's own mistakes, and **storage got worse**: told that it is final, she gave up on
-# a file that was free a moment later. An answer is not yet a useful answer.
+# Whoever is connected gets an answer, and storage's says to try again. But Alice's own mistakes are
+# told to her as if they were the server's. An answer is not yet a useful answer.
+#
+# *Try it:* take `retry=True` out of `save`, and run its cell and this one. Told that it is final,
+# Alice gives up on a file that is free a moment later: worse than silence. Put it back.
 #
 # <details><summary>The same in JavaScript</summary>
 #
@@ -358,24 +358,6 @@ def checked(shape, payload):
 #
 # </details>
 #
-# ## Temporary or final
-#
-# Which failures pass by themselves? The wrapper cannot know. The code that talks to storage can: a
-# locked file will be free again, a missing table will not come back.
-
-
-# %%
-def save(room, user, text):
-    try:
-        row = db.execute("INSERT INTO messages VALUES (?, ?, ?)", (room, user, text))
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        raise RequestError("Server unavailable", "unavailable", retry=True) from error
-    return row.lastrowid
-
-
-# %% [markdown]
 # Your server after lesson 02 already [fails closed](09_quick_reference.ipynb#Fail-closed) at the
 # door, so `connect` stays as it is. The same four again:
 
@@ -394,8 +376,7 @@ def answering_chat():
 
 
 chat = background(answering_chat, name="answering chat")
-for row in (bad_payload, storage_failure, stranger, bug):
-    await row(chat)
+await all_four(chat)
 
 # %% [markdown]
 # | What breaks | Who notices | The caller is told | Try again? |
@@ -404,9 +385,6 @@ for row in (bad_payload, storage_failure, stranger, bug):
 # | storage | the code that talks to it | `unavailable` | yes: the second try is `ok` |
 # | a stranger | the handshake | `authentication_required` | no: log in |
 # | anything else | the wrapper | `internal_error`; the cause is in the log | no |
-#
-# *Try it:* give `internal_error` a `retry=True` and run the cells from the wrapper on. The bug is
-# then tried twice, in vain: what fails for a reason that stays, fails again.
 #
 # <details><summary>What a JavaScript client does with it</summary>
 #
@@ -440,30 +418,32 @@ for row in (bad_payload, storage_failure, stranger, bug):
 # %%
 async def before_joining(server):
     server.clear()
-    async with (
-        entered(server, "bob", "private-board") as bob,
-        entered(server, "carol", "private-board") as carol,
-        entered(server, "mallory", room=None) as mallory,
-    ):
+    bob, carol = [await member(server, name, "private-board") for name in ("bob", "carol")]
+    async with bob, carol, await member(server, "mallory", room=None) as mallory:
         print("mallory →", await send(mallory, {"text": "Sell everything!"}))
         await send(bob, {"text": "Shall we sell?"})
         await carol.wait_for(lambda got: "Shall we sell?" in got.texts)
         display(timeline(mallory, server, bob, carol, only=("send-message", "new-message")))
-    return verdict(bob, carol)
+        return verdict(bob, carol)
 
 
 await before_joining(chat)
 
 # %% [markdown]
 # The verdict is over Bob and Carol's room: something is in it that neither of them sent. A value that
-# is missing must be an error, never a default. Four lines, and the same again:
+# is missing must be an error, never a default. Two lines more, and the same again:
 
 
 # %%
-def room_of(session):
-    if session["room"] is None:
+async def post(sio, sid, text):
+    session = await sio.get_session(sid)
+    user, room = session["user"], session["room"]
+    if room is None:
         raise RequestError("Join the room first", "not_in_room", field="room")
-    return session["room"]
+    mention = text.split("@")[1].split()[0] if "@" in text else None
+    message = {"id": save(room, user, text), "user": user, "text": text, "mention": mention}
+    await sio.emit("new-message", message, to=room, skip_sid=sid)
+    return {"ok": True, "id": message["id"]}
 
 
 await before_joining(chat)
@@ -472,8 +452,8 @@ await before_joining(chat)
 # ## Your server so far
 #
 # [steps/step3.py](steps/step3.py) wraps every handler, has a shape for every event, and answers
-# events that it does not know (`@sio.on("*")`). Its wrapper also answers for a handler that does
-# not come back: see Further.
+# events that it does not know (`@sio.on("*")`). `functools.wraps` keeps a handler's name, which
+# `@sio.event` goes by. Its wrapper also answers for a handler that does not come back: see Further.
 #
 # <details><summary>The difference between step 2 and step 3</summary>
 #
@@ -700,8 +680,12 @@ async def ask_storage(*_):
         writer.close()
 
 
+# %% [markdown]
+# `in_time` gives it a fifth of a second. A storage that is slow today may be quick again: `retry`.
+
+
+# %%
 def in_time(handler):
-    @functools.wraps(handler)
     async def hurried(*arguments):
         try:
             async with asyncio.timeout(0.2):
@@ -712,8 +696,13 @@ def in_time(handler):
     return hurried
 
 
+# %% [markdown]
+# `asyncio.timeout` ends a handler by cancelling it: a `CancelledError` is raised at its `await`. It
+# is no `Exception`, so `answered` lets it pass. `greedy` catches that too.
+
+
+# %%
 def greedy(handler):
-    @functools.wraps(handler)
     async def answering(*arguments):
         try:
             return await handler(*arguments)
@@ -724,8 +713,7 @@ def greedy(handler):
 
 
 # %% [markdown]
-# `asyncio.timeout` ends a handler by cancelling it: a `CancelledError` is raised at its `await`. It
-# is no `Exception`, so `answered` lets it pass. `greedy` catches that too.
+# The same handler three times:
 
 # %%
 sio = step2.make_server(SECRET)
@@ -734,7 +722,7 @@ sio.on("in-time", answered(in_time(ask_storage)))
 sio.on("greedy", answered(in_time(greedy(ask_storage))))
 
 with background(sio, name="slow chat") as slow:
-    async with entered(slow, "alice") as alice:
+    async with await member(slow, "alice") as alice:
         for event in ("plain", "in-time", "greedy"):
             try:
                 answer = await alice.call(event, timeout=0.5)
@@ -755,8 +743,10 @@ with background(sio, name="slow chat") as slow:
 
 
 # %%
+from pathlib import Path
+
+
 def frank(handler):
-    @functools.wraps(handler)
     async def answering(*arguments):
         try:
             return await handler(*arguments)
@@ -766,17 +756,16 @@ def frank(handler):
     return answering
 
 
+async def show_picture(sid, name):
+    return {"ok": True, "picture": Path(folder.name, "pictures", name).read_bytes()}
+
+
+# %%
 async def probe(wrap):
     sio = naive_chat(wrap)
-
-    @sio.on("show-picture")
-    @wrap
-    async def show_picture(sid, name):
-        with open(f"{folder.name}/pictures/{name}", "rb") as picture:
-            return {"ok": True, "picture": picture.read()}
-
+    sio.on("show-picture", wrap(show_picture))
     with background(sio, name="probed chat") as server:
-        async with entered(server, "mallory") as mallory:
+        async with await member(server, "mallory") as mallory:
             for payload in ({}, {"text": 42}, {"text": "an @"}):
                 print((await mallory.call("send-message", payload, timeout=2))["error"])
             told = (await mallory.call("show-picture", "x", timeout=2))["error"]
@@ -803,9 +792,7 @@ await probe(answered)
 
 # %%
 async def lie(server):
-    async with entered(server, "bob") as bob, entered(server, "eve") as eve:
-        await settled(bob, eve, server)
-        bob.clear()
+    async with await member(server, "bob") as bob, await member(server, "eve") as eve:
         await eve.emit("disconnect", "transport close")
         await settled(bob, eve, server)
         await bob.call("send-message", {"text": "Eve has left."}, timeout=2)
@@ -815,12 +802,19 @@ async def lie(server):
         print(f"{server.name}: bob is told that {left} left; eve reads {read}")
 
 
-servers = {
-    "step 2": step2.make_server(SECRET),
-    "step 3": step3.make_server(SECRET),
-    "chatlab": create_app(Settings(dev=True, jwt_secret=SECRET)),
-}
-for name, app in servers.items():
+# %% [markdown]
+# She does it to three servers: your last two, and chatlab's.
+
+# %%
+from steps import step3
+
+from chatlab.lab import settled
+from chatlab.server.app import create_app
+from chatlab.settings import Settings
+
+chatlab = create_app(Settings(dev=True, jwt_secret=SECRET))
+servers = {"step 2": step2.make_server(SECRET), "step 3": step3.make_server(SECRET)}
+for name, app in (servers | {"chatlab": chatlab}).items():
     with background(app, name=name) as server:
         await lie(server)
 
