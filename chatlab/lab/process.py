@@ -43,7 +43,7 @@ def process(
 
     `command` runs any other program instead, with `arguments` after it; `env` is added to this
     process's environment. It is ready when a line of its output matches `ready`, whose first group,
-    if any, is its address (None: at once). A second call with the same `name` stops the earlier
+    if any, becomes its `url` (None: at once). A second call with the same `name` stops the earlier
     process. Raises `RuntimeError` with the last lines of its log when it ends before it is ready,
     or is not ready within `timeout` seconds.
     """

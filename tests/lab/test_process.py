@@ -185,8 +185,8 @@ import json, sys, time
 from chatlab.lab import process
 server = process(command={command!r}, ready="ready")
 {more}
-print(json.dumps(server.pid), flush=True)
 try:
+    print(json.dumps(server.pid), flush=True)
     time.sleep({seconds})
 except KeyboardInterrupt:
     print(json.dumps(server.running), flush=True)
