@@ -6,6 +6,7 @@ nothing. `chatlab/README.md` gives the reading order of the modules.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
         SendFailed,
     )
     from chatlab.protocol import Message
+
+# Without a handler of the application's own, Python would write warnings into a notebook's cells.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "AckTimeout",

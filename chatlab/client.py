@@ -148,8 +148,10 @@ class ChatClient:
 
     async def leave(self, room: str) -> Left:
         """Leave `room`: its iterators end. Raises as `join`, and `NotInRoom`."""
-        answer = await self._session.ask("leave-room", {"room": room}, Left)
-        self._session.forget(room)
+        forget = self._session.forget
+        answer = await self._session.ask(
+            "leave-room", {"room": room}, Left, then=lambda _: forget(room)
+        )
         if self._room == room:
             self._room = None
         return answer

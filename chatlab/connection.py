@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
-import aiohttp
-import engineio.base_client
 import msgspec
 import socketio
 
-from chatlab.errors import AckTimeout, ChatError, ClientError, NotConnected, from_wire
+from chatlab.errors import (
+    AckTimeout,
+    ChatError,
+    ClientError,
+    MessageTooLong,
+    NotConnected,
+    from_wire,
+)
 from chatlab.protocol import Answer
+from chatlab.quietsocket import QuietSocket
 
 __all__ = ["Connection", "Records"]
 
-log = logging.getLogger(__name__)
-
-_GOODBYE: Final = 1.0  # seconds for a polite close; a silent wire answers none
-_CANCEL_AGAIN: Final = 0.05  # seconds
 _DEAD_AFTER: Final = 2  # calls in a row without answer, and nothing heard since the first
-
-# python-socketio 5.18.1 logs packets, tokens among them, and adds a handler of its own to a
-# logger that has no level. This one is in nobody's tree and lets nothing through.
-_SILENT: Final = logging.Logger("chatlab.client.silent", logging.CRITICAL + 1)
 
 # A recorded client says its name, so that a wire and a server that record call it the same.
 _NAME_HEADER: Final = "X-Lab-Name"
@@ -70,13 +67,16 @@ class Connection:
         self._on_end = on_end
         self._recorder = recorder
         self._ids = itertools.count(1)  # the same numbers that python-socketio gives its acks
-        self._waiting: set[asyncio.Future[Any]] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._waiting: dict[asyncio.Future[Any], Any] = {}  # with what was sent
         self._accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._accepted.add_done_callback(_seen)
         self._heard_at = 0.0
         self._unanswered = 0
-        self._http = aiohttp.ClientSession()
-        self._sio = self._make_socket()
+        self._sio = QuietSocket()
+        self._sio.on("connect", self._connected)
+        self._sio.on("connect_error", self._refused)
+        self._sio.on("disconnect", self._disconnected)
+        self._sio.on("*", self._event)
 
     async def open(
         self, url: str, auth: dict[str, Any], *, transports: Sequence[str], timeout: float
@@ -91,7 +91,7 @@ class Connection:
                 await self._sio.connect(
                     url,
                     auth=lambda: self._greet(auth),
-                    headers={_NAME_HEADER: quote(self._name)} if self._recorder else {},
+                    headers={} if self._recorder is None else {_NAME_HEADER: quote(self._name)},
                     transports=list(transports),
                     wait=False,
                 )
@@ -125,6 +125,7 @@ class Connection:
             raise NotConnected
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[T] = loop.create_future()
+        answered.add_done_callback(_seen)
         number = next(self._ids)
 
         def on_ack(*args: Any) -> None:
@@ -143,7 +144,7 @@ class Connection:
         sent_at = loop.time()
         shown = None if event == "refresh-token" else payload
         self._record("send", to_server=True, packet="event", name=event, data=shown, id=number)
-        self._waiting.add(answered)
+        self._waiting[answered] = payload
         try:
             async with asyncio.timeout(timeout):
                 await self._sio.emit(event, payload, callback=on_ack)
@@ -155,61 +156,15 @@ class Connection:
         except socketio.exceptions.BadNamespaceError:
             raise NotConnected from None
         finally:
-            self._waiting.discard(answered)
+            del self._waiting[answered]
 
     async def close(self, *, politely: bool) -> None:
         """End it and leave nothing behind: no task, no socket. A polite end takes 1 s at most."""
         politely = politely and self.alive
         self._end()
-        eio = self._sio.eio
-        if politely:
-            with suppress(Exception):
-                async with asyncio.timeout(_GOODBYE):
-                    await self._sio.disconnect()
-        await _end_tasks(self._tasks)
-        if eio.ws is not None:
-            # Whoever is silent is not waited for; aiohttp lets go of the socket all the same.
-            with suppress(Exception):
-                async with asyncio.timeout(_GOODBYE if politely else 0):
-                    await eio.ws.close()
-        with suppress(ValueError):  # engineio 4.15.1 forgets it there when a close is interrupted
-            engineio.base_client.connected_clients.remove(eio)
-        await self._http.close()
-        if self._accepted.done() and not self._accepted.cancelled():
-            self._accepted.exception()  # seen, also where `open` had given up before it came
+        await self._sio.let_go(politely=politely)
 
     # --- what python-socketio reports ----------------------------------------------------------
-
-    def _make_socket(self) -> Any:
-        sio = socketio.AsyncClient(
-            reconnection=False,
-            handle_sigint=False,
-            logger=_SILENT,
-            engineio_logger=_SILENT,
-            http_session=self._http,
-            websocket_extra_options={"timeout": aiohttp.ClientWSTimeout(ws_close=_GOODBYE)},
-        )
-        # engineio starts a task for each packet and one for each loop; they are ended with the
-        # connection, which it does not do by itself.
-        sio.eio.start_background_task = self._start_task
-        sio.on("connect", self._connected)
-        sio.on("connect_error", self._refused)
-        sio.on("disconnect", self._disconnected)
-        sio.on("*", self._event)
-        return sio
-
-    def _start_task(
-        self, target: Callable[..., Coroutine[Any, Any, Any]], *args: Any
-    ) -> asyncio.Task[Any]:
-        task = asyncio.ensure_future(target(*args))
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-        return task
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("%s: a packet was not understood: %s", self._name, type(error).__name__)
 
     def _greet(self, auth: dict[str, Any]) -> dict[str, Any]:
         # python-socketio asks for the auth when it is about to send CONNECT.
@@ -233,10 +188,7 @@ class Connection:
         self._accepted.set_exception(error)
 
     def _disconnected(self, reason: str) -> None:
-        # Engine.IO's CLOSE has the same reason as Socket.IO's DISCONNECT, but only the latter
-        # finds the transport still open (python-socketio 5.18.1).
-        eio = self._sio.eio
-        self.dismissed = reason == eio.reason.SERVER_DISCONNECT and eio.state == "connected"
+        self.dismissed = self._sio.is_dismissal(reason)
         if self.dismissed:
             self._record("receive", to_server=False, packet="disconnect")
         self._end()
@@ -254,12 +206,21 @@ class Connection:
         lost = "The connection was lost before the answer came"
         if not self._accepted.done():
             self._accepted.set_exception(NotConnected(lost))
+        too_long = self._too_long()
         for answered in self._waiting:
             if not answered.done():
-                answered.set_exception(NotConnected(lost))
+                error = MessageTooLong() if answered is too_long else NotConnected(lost)
+                answered.set_exception(error)
         if was_alive:
             self._record("disconnected")
             self._on_end()
+
+    def _too_long(self) -> asyncio.Future[Any] | None:
+        # The server closes with 1009 instead of answering when a frame is too long, and does not
+        # say which: the longest of those that wait. Sending that one again would end the same.
+        if not self._sio.frame_was_too_long:
+            return None
+        return max(self._waiting, key=lambda f: len(json.dumps(self._waiting[f])), default=None)
 
     # --- silence -------------------------------------------------------------------------------
 
@@ -281,17 +242,10 @@ class Connection:
             self._recorder.add(kind, conn=self._name, **fields)
 
 
-async def _end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` and wait until they have ended.
-
-    More than once where need be: `asyncio.wait_for`, which engineio 4.15.1 uses, swallows a
-    cancellation that meets a result (Python 3.11).
-    """
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN)
+def _seen(answered: asyncio.Future[Any]) -> None:
+    # asyncio complains of an exception that nobody took; who waited may have just given up.
+    if not answered.cancelled():
+        answered.exception()
 
 
 def _understand(event: str, answer: Any, shape: type[T]) -> T:

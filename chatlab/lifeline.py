@@ -66,6 +66,8 @@ class Lifeline(ABC):
         self._transports, self._recorder = tuple(transports), recorder
         self._connection: Connection | None = None
         self._verdict: ChatError | None = None  # what the server said before it closes
+        self._connected_at = 0.0
+        self._attempts = 0  # to come back, since a connection last held for a while
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
@@ -195,6 +197,7 @@ class Lifeline(ABC):
             await connection.close(politely=False)
             self._connection = None  # only now: where the close is interrupted, `stop` ends it
             raise
+        self._connected_at = asyncio.get_running_loop().time()
         self._publish(events.Connected())
 
     async def _stay_connected(self) -> None:
@@ -218,10 +221,14 @@ class Lifeline(ABC):
 
     async def _come_back(self) -> None:
         """Connect again, as often as it takes. Raises a refusal that more tries cannot change."""
+        now = asyncio.get_running_loop().time()
+        if now - self._connected_at > self.backoff.cap:
+            self._attempts = 0  # a connection that held: what ended it is a new trouble
         retry_after: float | None = None
         stale = 0
-        for attempt in itertools.count():
-            await self.sleep(self.backoff.delay(attempt, retry_after))
+        while True:
+            await self.sleep(self.backoff.delay(self._attempts, retry_after))
+            self._attempts += 1
             try:
                 await self._connect()
                 break
@@ -232,7 +239,7 @@ class Lifeline(ABC):
                 ):
                     raise
                 retry_after = error.retry_after
-                log.info("%s: attempt %d to come back: %s", self.name, attempt + 1, error)
+                log.info("%s: attempt %d to come back: %s", self.name, self._attempts, error)
         self._returned()
 
     def _ended(self) -> None:
@@ -264,10 +271,9 @@ class Lifeline(ABC):
         for attempt in itertools.count():
             try:
                 token = await self._credentials.fetch()
-                if (
-                    token != self._credentials.current
-                ):  # the same one again would not live any longer
-                    await self.refresh(token)
+                if token == self._credentials.current:
+                    return  # it would not live any longer
+                await self.refresh(token)
                 return
             except ChatError as error:
                 log.warning("%s: the token was not refreshed: %s", self.name, error)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from chatlab import events
+from chatlab.backoff import Backoff
 from chatlab.errors import (
     AuthenticationRequired,
     Banned,
@@ -150,6 +151,21 @@ async def test_the_way_back_waits_as_the_server_asks(server, client_of):
     await until(lambda: len(server.auths) == 3)
     assert waits[0] < 7 <= waits[1]
     assert client.user == "alice"
+
+
+async def test_a_server_that_drops_everybody_at_once_is_not_hammered(server, client_of):
+    waits = []
+
+    async def no_sleep(seconds):
+        waits.append(seconds)
+        await asyncio.sleep(0)
+
+    backoff = Backoff(base=0.1, cap=100.0, random=lambda: 1.0)
+    client = await client_of(server.url, sleep=no_sleep, backoff=backoff).connect()
+    for count in range(1, 5):
+        server.cut()
+        await until(lambda count=count: client.connected and len(server.auths) == count + 1)
+    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8])
 
 
 @pytest.mark.parametrize("code", ["banned", "user_not_found", "invalid_token", "token_expired"])

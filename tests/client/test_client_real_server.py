@@ -6,8 +6,16 @@ import time
 import pytest
 
 from chatlab import events
+from chatlab.backoff import Backoff
 from chatlab.catchup import RoomClosed
-from chatlab.errors import Banned, Forbidden, NotInRoom, TokenExpired, TooManyConnections
+from chatlab.errors import (
+    Banned,
+    Forbidden,
+    MessageTooLong,
+    NotInRoom,
+    TokenExpired,
+    TooManyConnections,
+)
 from chatlab.lab.recorder import Recorder
 from chatlab.storage.base import User
 from tests.client.helpers import take, token_for, until
@@ -110,6 +118,22 @@ async def test_a_room_that_a_narrower_token_no_longer_opens_is_closed(real, clie
     assert inside == "inside"
     assert isinstance(closed, RoomClosed)
     assert isinstance(closed.error, Forbidden)
+
+
+async def test_a_message_longer_than_a_frame_is_refused_and_not_sent_again(real, client_of):
+    record = Recorder("alice", "client")
+    alice = await client_of(real.url, recorder=record, backoff=Backoff(base=0.5)).connect()
+    await alice.join("general")
+    with pytest.raises(MessageTooLong, match="40000 characters"):
+        await alice.send("x" * 40_000)
+    long, short = await asyncio.gather(
+        alice.send("x" * 70_000), alice.send("hello"), return_exceptions=True
+    )
+    assert isinstance(long, MessageTooLong)
+    assert await stored(real) == ["hello"]
+    assert short.seq == 1
+    sent = [e.data["text"] for e in record.entries if (e.kind, e.name) == ("send", "send-message")]
+    assert sorted(map(len, sent))[-2:] == [40_000, 70_000]
 
 
 async def test_one_connection_too_many_is_told_when_to_try_again(client_of):
