@@ -139,8 +139,8 @@ class ChatClient:
 
         `messages()` begins behind the newest message of this moment; the newest 50 are in the
         result. With `after` (a `seq`, and the `epoch` that it was seen in) it begins behind that
-        one instead. Raises `Forbidden`, `InvalidRoom`, `RateLimited`, `Unavailable`,
-        `NotConnected`, `AckTimeout`.
+        one instead. Joining again answers again and moves no iterator. Raises `Forbidden`,
+        `InvalidRoom`, `RateLimited`, `Unavailable`, `NotConnected`, `AckTimeout`.
         """
         answer = await self._session.join(room, after, epoch)
         self._room = room
