@@ -294,8 +294,7 @@ for lost in ("send-message", "ack"):
 
 # %%
 server = background(make_server)
-alice = await raw_client(server, name="alice", auth={"name": "alice"})
-bob = await raw_client(server, name="bob", auth={"name": "bob"})
+alice, bob = [await raw_client(server, name=name, auth={"name": name}) for name in ("alice", "bob")]
 for client in (alice, bob):
     await client.call("join-room", "general")
 ack = await alice.call("send-message", {"text": "hello"})

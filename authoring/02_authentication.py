@@ -194,9 +194,15 @@ async def require_token(auth, session):
         raise ConnectionRefusedError("Invalid token", refusal) from None
 
 
+async def run(checks, auth, session):
+    for check in checks:
+        await check(auth, session)
+
+
 # %% [markdown]
 # Node runs each function given to `io.use`, in order, and calls them
-# [middleware](09_quick_reference.ipynb#Middleware). python-socketio has none. A loop is enough:
+# [middleware](09_quick_reference.ipynb#Middleware). python-socketio has none. A loop is enough, `run`,
+# in a `connect` handler:
 
 
 # %%
@@ -204,8 +210,7 @@ def guard(sio, *checks):
     @sio.event
     async def connect(sid, environ, auth):
         session = {"room": None}
-        for check in checks:
-            await check(auth, session)
+        await run(checks, auth, session)
         await sio.save_session(sid, session)
 
     return sio
@@ -355,28 +360,21 @@ await eavesdrop(chat)
 # %% [markdown]
 # Eve's connect has no answer, and what is sent to nobody in particular reaches her. That is
 # *failing open*. A guard has to [fail closed](09_quick_reference.ipynb#Fail-closed): whatever goes
-# wrong, the answer is no, and it is an answer. The guard again, and the same attack:
+# wrong, the answer is no, and it is an answer. The loop again, and the same attack:
 
 
 # %%
-def guard(sio, *checks):
-    @sio.event
-    async def connect(sid, environ, auth):
-        session = {"room": None}
-        try:
-            for check in checks:
-                await check(auth, session)
-        except ConnectionRefusedError:
-            raise
-        except Exception:
-            refusal = {"code": "server_error", "retry": True}
-            raise ConnectionRefusedError("Server error", refusal) from None
-        await sio.save_session(sid, session)
-
-    return sio
+async def run(checks, auth, session):
+    try:
+        for check in checks:
+            await check(auth, session)
+    except ConnectionRefusedError:
+        raise
+    except Exception:
+        refusal = {"code": "server_error", "retry": True}
+        raise ConnectionRefusedError("Server error", refusal) from None
 
 
-chat = background(guard(step1.make_server(), require_token), name="guarded chat")
 await eavesdrop(chat)
 
 # %% [markdown]

@@ -102,7 +102,7 @@ async def send(client, data):
 # ### A payload that makes no sense
 #
 # **Predict.** Alice's client has a bug and sends a number as `text`. The handler calls `.strip()` on
-# it. What does Alice see?
+# it. What does Alice see? (`member` makes a client with a token, in a room.)
 #
 # <details><summary>The answer</summary>
 #
@@ -181,7 +181,8 @@ await stranger(naive)
 #
 # ### A bug
 #
-# The payload is right and storage works. But look at how `mention` is found.
+# The payload is right and storage works. But look at how `mention` is found. (`all_four` is for
+# later.)
 
 
 # %%
@@ -452,8 +453,9 @@ await before_joining(chat)
 # ## Your server so far
 #
 # [steps/step3.py](steps/step3.py) wraps every handler, has a shape for every event, and answers
-# events that it does not know (`@sio.on("*")`). `functools.wraps` keeps a handler's name, which
-# `@sio.event` goes by. Its wrapper also answers for a handler that does not come back: see Further.
+# events that it does not know (`@sio.on("*")`). Its wrapper also answers for a handler that does
+# not come back (see Further), and `functools.wraps` keeps the handler's name, which `@sio.event`
+# goes by.
 #
 # <details><summary>The difference between step 2 and step 3</summary>
 #

@@ -30,6 +30,7 @@ SOLUTIONS = [path for path in NOTEBOOKS if path.parent.name == "solutions"]
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 CORE_CELLS, CORE_WORDS = 16, 1400
+CELL_LINES = 12
 CORE_S, FURTHER_S, EXERCISE_S = 12.0, 10.0, 10.0
 LONG_LESSONS_S = {"06": 40.0, "07": 40.0}
 # Two kernels share two cores here with whatever else a machine does; a budget is for one alone.
@@ -103,6 +104,20 @@ def test_the_core_of_a_lesson_is_short_enough_for_half_an_hour(path: Path) -> No
     words = sum(words_of(cell.source) for cell in core if cell.cell_type == "markdown")
     assert len(code) <= CORE_CELLS
     assert words <= CORE_WORDS
+
+
+@pytest.mark.parametrize("path", TAUGHT, ids=name)
+def test_a_code_cell_of_the_core_is_short_enough_to_be_read_at_once(path: Path) -> None:
+    notebook = read(path)
+    code = [cell for cell in notebook.cells[: further(notebook)] if cell.cell_type == "code"]
+    # The first one imports.
+    long = [cell.source for cell in code[1:] if lines_of(cell.source) > CELL_LINES]
+    assert not long, "\n\n".join(f"{lines_of(each)} lines:\n{each}" for each in long)
+
+
+def lines_of(code: str) -> int:
+    """The lines that have something in them."""
+    return sum(1 for line in code.splitlines() if line.strip())
 
 
 def words_of(markdown: str) -> int:
