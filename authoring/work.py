@@ -171,6 +171,8 @@ def lab_command(
         "jupyterlab",
         FIRST.as_posix(),
         f"--ServerApp.root_dir={root}",
+        # The address in its log then leads to the lesson, too.
+        f"--LabApp.default_url=/lab/tree/{FIRST.as_posix()}",
         f"--LabApp.app_settings_dir={root / 'authoring' / 'jupyterlab'}",
     ]
     if platform.startswith("linux") and not any(
