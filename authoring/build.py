@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from execute import dump, execute, load, settle
 from nbformat import NotebookNode
-from outputs import Rules
-from source import ROOT, SourceError, Target, notebook, targets
 
 from chatlab import doctor
+from execute import dump, execute, load, settle
+from outputs import Rules
+from source import ROOT, SourceError, Target, notebook, targets
 
 KINDS = ("notebooks", "exercises", "solutions")
 

@@ -14,6 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
+
 from outputs import Rules, differences, kinds_of_image, normalise
 from source import SourceError
 

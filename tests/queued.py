@@ -14,9 +14,10 @@ from queue import Empty
 from typing import Any
 
 import nbformat
-from build import missing
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
+
+from build import missing
 from outputs import Rules, differences, kinds_of_image
 
 STALLED_S = 60.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import build
 import nbformat
 import pytest
-import source
-from source import SourceError, Target
 
+import build
+import source
 from chatlab import doctor
+from source import SourceError, Target
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import work
 from nbformat import NotebookNode
-from outputs import Rules, by_kind
 
+import work
+from outputs import Rules, by_kind
 from tests.links import broken_links
 from tests.queued import Run, run_all
 from tests.seconds import NOTEBOOK_SECONDS

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from outputs import Rules, differences, normalise
 
 PACKAGES = "~/x/.venv/lib/python3.11/site-packages"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from outputs import Rules
 
+from outputs import Rules
 from tests.queued import Run, run_all
 
 RULES = Rules(Path(__file__).with_name("nbval.cfg"))
