@@ -113,7 +113,7 @@ class ChatServer:
         app.router.add_get("/healthz", self.health.healthz)
         app.router.add_get("/metrics", self.health.metrics_text)
         app.on_startup.append(self._open)
-        app.on_shutdown.append(self._shut_down)
+        app.on_shutdown.append(self.shut_down)
         app.on_cleanup.append(self._close)
         return app
 
@@ -128,7 +128,7 @@ class ChatServer:
         if self.settings.drain:
             await asyncio.sleep(self.settings.drain)
 
-    async def _shut_down(self, _app: web.Application) -> None:
+    async def shut_down(self, _app: web.Application | None = None) -> None:
         """Finish and ack what is in hand, answer the rest with `closing`, close the transports."""
         if self._closing:
             return

@@ -229,8 +229,9 @@ class Rooms:
         """Store a message of the event's socket; the feed skips that socket if the ack is `ok`."""
         self._sends += 1
         origin = f"{event.session.sid}/{self._sends}"
-        outgoing = self.sending[origin] = _Outgoing(event.session.sid, name)
-        event.after(lambda succeeded: self._sent(origin, outgoing, succeeded))
+        if not event.done:  # else it was answered already, with `closing`
+            outgoing = self.sending[origin] = _Outgoing(event.session.sid, name)
+            event.after(lambda succeeded: self._sent(origin, outgoing, succeeded))
         return self._log.append(name, event.session.user, text, key, origin)
 
     def _sent(self, origin: str, outgoing: _Outgoing, succeeded: bool) -> None:

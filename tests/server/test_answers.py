@@ -327,3 +327,39 @@ async def test_a_flood_in_hand_pauses_reading_and_every_event_is_still_answered(
             for number in range(1, 101):
                 await raw.send(f'42{number}["send-message",{{"text":"{number}"}}]')
             assert [(await raw.ack(n))["ok"] for n in range(101)] == [True] * 101
+
+
+async def test_at_shutdown_what_is_in_hand_is_acked_and_the_rest_told_closing() -> None:
+    gates = {"quick": asyncio.Event(), "slow": asyncio.Event()}
+
+    def prepare(server: Any) -> None:
+        @server.use_event
+        async def hold(event: Any, proceed: Any) -> Any:
+            gate = gates.get(getattr(event.request, "text", ""))
+            if gate:
+                await gate.wait()
+            return await proceed()
+
+    async with running(prepare=prepare, shutdown_grace=0.3) as run, run.raw() as raw:
+        await raw.connect(run.token("alice"))
+        await raw.send('420["join-room","general"]')
+        await raw.send('421["send-message",{"text":"quick"}]')
+        await raw.send('422["send-message",{"text":"slow"}]')
+        (inbox,) = run.server.inboxes.values()
+        await until(lambda: len(inbox.running) == 2)
+        closing = asyncio.create_task(run.server.shut_down())
+        assert (await raw.ack(0))["ok"]
+        while await raw.frame() != '42["closing"]':
+            pass
+        await raw.send('423["send-message",{"text":"late"}]')
+        gates["quick"].set()
+        assert (await raw.ack(1))["ok"]
+        for number in (2, 3):
+            assert without_sentence(await raw.ack(number)) == failure("closing", retry=True)
+        async with run.raw() as newcomer:
+            refused = await newcomer.connect(run.token("bob"))
+            assert '"code":"unavailable","retry":true' in refused
+        with pytest.raises(ConnectionError):
+            await raw.frame()
+        gates["slow"].set()
+        await closing
