@@ -22,6 +22,8 @@ MARK = "CHATLAB_TEST_RUN"
 GRACE_S = 5.0
 DATABASES = (".db", ".db-wal", ".db-shm", ".sqlite", ".sqlite3", ".rdb", ".aof")
 SKIPPED = {".git", ".venv", "node_modules", "work", "__pycache__", ".hypothesis", ".cache"}
+# A type checker or linter that runs beside the tests keeps databases here.
+SKIPPED |= {".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
 
 class Watch:

@@ -278,3 +278,12 @@ async def test_an_upgrade_that_fails_leaves_the_session_polling(chat: Running) -
     assert await post(chat, url, "40" + json.dumps({"token": chat.token("alice")})) == 200
     assert (await poll(chat, url))[0].startswith("40")
     assert await post(chat, url, "1") == 200
+
+
+async def test_a_python_client_on_polling_survives_a_burst(chat: Running) -> None:
+    bob = await chat.connect("bob", transports=["polling"])
+    await bob.join()
+    for number in range(100):
+        await chat.server.log.append("general", "alice", f"{number}", None, "test")
+    received = await bob.got("new-message", 100)
+    assert [message["text"] for message in received] == [f"{number}" for number in range(100)]
