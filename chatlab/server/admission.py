@@ -110,6 +110,7 @@ class Admission:
         if counted:
             self.caps.release(*counted)
         self._refused(refusal.code)
+        log.info("refused a connection from %s: %s", self._address_of(handshake), refusal.code)
         return refusal.to_refusal()
 
     async def _count_in(self, handshake: Handshake) -> None:

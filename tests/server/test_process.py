@@ -153,6 +153,7 @@ async def test_nothing_secret_is_logged_and_every_line_is_one_line() -> None:
         assert secret not in server.errors
     lines = server.errors.splitlines()
     assert any("al\\nice connected" in line for line in lines)
+    assert any("refused a connection from 127.0.0.1: invalid_token" in line for line in lines)
     assert all(line[:4] == "2026" or line[:2] == "20" for line in lines)
 
 
