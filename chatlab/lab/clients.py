@@ -134,9 +134,18 @@ class RawClient(Witness, socketio.AsyncClient):  # type: ignore[misc]
 
     async def disconnect(self) -> None:
         """Say goodbye and close. A server that does not answer is not waited for."""
-        try:
-            await asyncio.wait_for(super().disconnect(), 2 * _GOODBYE)
-        except TimeoutError:
+        leaving = asyncio.ensure_future(super().disconnect())
+        ends = {leaving}
+        if self.eio.current_transport == "polling" and self.eio.write_loop_task is not None:
+            # python-engineio 4.15.1 then waits up to 30 s for its last poll to be answered; the
+            # goodbye has been said when the last POST was.
+            ends.add(self.eio.write_loop_task)
+        await asyncio.wait(ends, timeout=2 * _GOODBYE, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            leaving.result()
+        else:
+            await asyncio.sleep(0.05)  # the rest of that POST's answer, which nobody reads
+            leaving.cancel()
             await self._let_go()
 
     async def aclose(self) -> None:
