@@ -1,9 +1,10 @@
 # %% [markdown]
-# # 03 · Error handling
+# # 03 Error handling
 #
 # **What does the caller see when it breaks?** At the end every event gets an answer, whatever comes
-# in and whatever goes wrong, and the answer says whether trying again can help. *25 minutes; before:
-# [02 Authentication](02_authentication.ipynb).*
+# in and whatever goes wrong, and the answer says whether trying again can help.
+#
+# *25 minutes, and 10 for Further. Before this: [02 Authentication](02_authentication.ipynb).*
 
 # %%
 import asyncio
