@@ -181,8 +181,10 @@ def test_its_card_shows_no_secret_and_no_number_of_this_run():
 # -- when the notebook's kernel does not stop it ---------------------------------------------------
 
 DRIVER = """
-import json, sys, time
+import json, signal, sys, time
 from chatlab.lab import process
+# A kernel does so too; what runs the tests in the background may have had SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 server = process(command={command!r}, ready="ready")
 {more}
 try:
