@@ -160,7 +160,8 @@ class Rooms:
     async def _exit(self, room: Room, session: Session, *, gone: bool = False) -> None:
         if not gone:
             session.rooms.discard(room.name)
-            await self._transport.leave_room(session.sid, f"room:{room.name}")
+        # First, even for a socket that is gone: after a DISCONNECT its transport is still open.
+        await self._transport.leave_room(session.sid, f"room:{room.name}")
         room.users[session.user] -= 1
         if last := room.users[session.user] <= 0:
             del room.users[session.user]

@@ -62,7 +62,9 @@ class StrictSocket(async_socket.AsyncSocket):  # type: ignore[misc]
 
     def __init__(self, server: StrictEngine, sid: str) -> None:
         super().__init__(server, sid)
-        self.unread = 0  # bytes handed over and not yet taken by the client
+        # Handed over and not yet taken by the client: characters, which are bytes where the text
+        # is ASCII. Counting those of other text would encode it once more for every recipient.
+        self.unread = 0
         self._outbox: deque[packet.Packet] = deque()
         self._wake = asyncio.Event()
         self.polling = False
@@ -135,6 +137,7 @@ class StrictSocket(async_socket.AsyncSocket):  # type: ignore[misc]
     def drop(self, reason: str) -> None:
         """End the session and cut its transport: nothing more can be written to it."""
         self._outbox.clear()
+        self.unread = 0
         self.server.spawn(self._drop(reason))
 
     async def _drop(self, reason: str) -> None:
