@@ -143,16 +143,14 @@ def _user(given: argparse.Namespace) -> int:
             for user in users.list():
                 sys.stdout.write(f"{user.id}\t{user.name}\t{'banned' if user.banned else ''}\n")
             return 0
-        known = users.get(given.user)
-        if known is None and given.action == "unban":
-            raise SettingsError(f"there is no user {given.user!r}")
-        # With --dev anybody may connect: a ban must hold for somebody who was never added, too.
-        user = known or User(given.user, given.name or given.user)
         if given.action == "add":
-            user = replace(user, name=given.name or user.name)
-        else:
-            user = replace(user, banned=given.action == "ban")
-        users.put(user)
+            known = users.get(given.user) or User(given.user, given.user)
+            users.put(replace(known, name=given.name or known.name))
+        elif users.set_banned(given.user, given.action == "ban") is None:
+            if given.action == "unban":
+                raise SettingsError(f"there is no user {given.user!r}")
+            # With --dev anybody may connect: a ban must hold for who was never added, too.
+            users.put(User(given.user, given.name or given.user, banned=True))
     return 0
 
 
