@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 LONGEST_TIMER: Final = 86_400.0
 """Seconds; a timer for longer is set again every day, since an event loop's has a limit."""
 
+LOOK_AGAIN: Final = 0.5
+"""Seconds until bans are looked up again in a directory that was away."""
+
 WARN_BEFORE: Final = 60.0
 """`token-expiring` comes this many seconds before the end, or half of the life left."""
 
@@ -69,6 +72,7 @@ class Admission:
         self._rooms: Rooms
         self._checking = False
         self._check_again = False
+        self._changes = 0
         self.chain.use(self.require_token)
 
     def attach(self, transport: StrictServer, rooms: Rooms) -> None:
@@ -80,6 +84,7 @@ class Admission:
         """The first middleware: a valid token of a user who exists and is not banned."""
         claims = self.tokens.verify(token_of(handshake.auth))
         deadline = asyncio.get_running_loop().time() + self._settings.storage_timeout
+        handshake.state["changes"] = self._changes
         await self._check_user(claims, deadline)
         handshake.state["claims"] = claims
         await proceed()
@@ -130,6 +135,8 @@ class Admission:
             joins=TokenBucket(self._settings.socket_join_rate, loop.time()),
         )
         self._sessions.add(session)
+        if handshake.state["changes"] != self._changes:
+            self.directory_changed()  # a ban may have come while this socket was decided on
         self._watch_expiry(session)
         log.info("%s connected from %s", user, address)
         return session
@@ -190,6 +197,7 @@ class Admission:
 
     def directory_changed(self) -> None:
         """Somebody changed the directory: look whether anyone here is banned now."""
+        self._changes += 1
         if self._checking:
             self._check_again = True
             return
@@ -208,5 +216,6 @@ class Admission:
                     return
         except Unavailable:
             log.warning("the user directory is away: bans wait until it is back")
+            asyncio.get_running_loop().call_later(LOOK_AGAIN, self.directory_changed)
         finally:
             self._checking = False

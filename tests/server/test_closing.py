@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
+from chatlab.errors import Unavailable
+from chatlab.server import ChatServer
+from chatlab.server.middleware import Proceed
 from chatlab.storage.base import User
+from chatlab.transport import Handshake
 from tests.server.peer import Running, running, until
 
 JOIN = '420["join-room","general"]'
@@ -236,3 +241,40 @@ async def test_after_a_disconnect_of_either_side_nothing_more_is_sent(chat: Runn
         assert await raw.frame() == "41"
         await bob.got("user-left", 2)
         assert '"code":"banned"' in await raw.connect(token)
+
+
+async def test_a_ban_that_comes_while_a_socket_is_decided_on_holds() -> None:
+    gate, reached = asyncio.Event(), asyncio.Event()
+
+    def prepare(server: ChatServer) -> None:
+        @server.use
+        async def slow(handshake: Handshake, proceed: Proceed) -> None:
+            reached.set()  # the directory has been asked already
+            await gate.wait()
+            await proceed()
+
+    async with running(prepare=prepare) as run, run.raw() as raw:
+        connecting = asyncio.create_task(raw.connect(run.token("alice")))
+        await reached.wait()
+        await run.server.directory.put(User("alice", "Alice", banned=True))
+        gate.set()
+        assert (await connecting).startswith("40")
+        assert await raw.frame() == '42["banned"]'
+        assert await raw.frame() == "41"
+
+
+async def test_a_ban_waits_for_a_directory_that_is_away(chat: Running) -> None:
+    alice = await chat.connect("alice")
+    real, asked = chat.server.directory.banned, 0
+
+    async def away_once(users: Sequence[str]) -> set[str]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise Unavailable
+        return await real(users)
+
+    chat.server.directory.banned = away_once  # type: ignore[method-assign]
+    await chat.server.directory.put(User("alice", "Alice", banned=True))
+    await asyncio.wait_for(alice.gone.wait(), 5)
+    assert alice.of("banned") == [None]
