@@ -12,10 +12,12 @@ from chatlab.lab.progress import progress
 from chatlab.lab.proxy import Proxy
 from chatlab.lab.recorder import Entry, Recorder
 from chatlab.lab.timeline import Timeline, settled, timeline
+from chatlab.lab.valkey import ExternalValkey, Valkey, valkey
 from chatlab.lab.verdict import Verdict, verdict
 
 __all__ = [
     "Entry",
+    "ExternalValkey",
     "Process",
     "Proxy",
     "RawClient",
@@ -24,6 +26,7 @@ __all__ = [
     "Refused",
     "Server",
     "Timeline",
+    "Valkey",
     "Verdict",
     "advice",
     "allow_nested_loops",
@@ -35,6 +38,7 @@ __all__ = [
     "raw_client",
     "settled",
     "timeline",
+    "valkey",
     "verdict",
     "written",
 ]
