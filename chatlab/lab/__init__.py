@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from chatlab.lab.background import Server, background
+from chatlab.lab.balancer import Balancer, balancer
 from chatlab.lab.checks import advice, check, expect, written
 from chatlab.lab.clients import RawClient, Refused, raw_client
+from chatlab.lab.cluster import Cluster
 from chatlab.lab.inbox import Received
 from chatlab.lab.nested import allow_nested_loops
 from chatlab.lab.process import Process, process
@@ -16,6 +18,8 @@ from chatlab.lab.valkey import ExternalValkey, Valkey, valkey
 from chatlab.lab.verdict import Verdict, verdict
 
 __all__ = [
+    "Balancer",
+    "Cluster",
     "Entry",
     "ExternalValkey",
     "Process",
@@ -31,6 +35,7 @@ __all__ = [
     "advice",
     "allow_nested_loops",
     "background",
+    "balancer",
     "check",
     "expect",
     "process",
