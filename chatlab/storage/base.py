@@ -21,12 +21,17 @@ __all__ = [
     "KEY_MESSAGES",
     "NEWEST_BYTES",
     "Appended",
+    "Buckets",
+    "Changes",
     "Cursor",
     "Delivery",
+    "Events",
     "Feed",
     "Page",
+    "Presence",
     "RoomLog",
     "Snapshot",
+    "Storage",
     "User",
     "UserDirectory",
     "check_encodable",
@@ -125,6 +130,11 @@ class RoomLog(Protocol):
     feed: Feed
     """Set by the server before `open`."""
 
+    renewed: Callable[[str], None]
+    """Set by the server; called on its loop with a followed room that has got another epoch, or
+    whose history no longer reaches back to what the feed last brought: its members must join
+    again, to be told what they lost."""
+
     async def open(self) -> None:
         """Make ready. Raises `SettingsError` with a sentence when the store cannot be used."""
 
@@ -139,8 +149,8 @@ class RoomLog(Protocol):
         Calls are stored in the order in which they are made, whether or not they are awaited. A
         `key` that this user used in this room before (24 hours, or their last 10,000 messages
         there) answers with the earlier message; with another text it raises `InvalidPayload`
-        (field `key`). The message is durable when the future is done, and the feed has it before
-        the future's callbacks run. The call itself raises nothing: what went wrong is in the
+        (field `key`). The message is durable when the future is done. The feed may have it before
+        that, or after. The call itself raises nothing: what went wrong is in the
         future, which may be done already. Cancelling the future does not take the message back.
         """
 
@@ -191,10 +201,11 @@ class RoomLog(Protocol):
         """
 
     async def follow(self, room: str) -> None:
-        """Have the feed carry this room. An embedded log carries every room anyway."""
+        """Have the feed carry this room: returns when nothing stored from now on can be missed.
+        An embedded log carries every room anyway."""
 
     async def unfollow(self, room: str) -> None:
-        """The last local member has left."""
+        """The last local member has left. Takes effect before it first waits for anything."""
 
 
 class UserDirectory(Protocol):
@@ -214,6 +225,72 @@ class UserDirectory(Protocol):
 
     async def list(self) -> list[User]:
         """Everybody, by id."""
+
+
+class Changes(Protocol):
+    """Hears of those who come into a room and of those who leave it, on whichever server."""
+
+    def __call__(self, room: str, user: str, *, here: bool) -> None: ...
+
+
+class Presence(Protocol):
+    """Who is in which room, over all servers.
+
+    A user is in a room while they have a socket there, on any server that is alive.
+    """
+
+    changed: Changes
+    """Set by the server; called on its loop, on one server only, when a user has come or gone."""
+
+    async def enter(self, room: str, user: str) -> None:
+        """The first socket of `user` on this server has entered. Raises `Unavailable`: then they
+        have not."""
+
+    def leave(self, room: str, user: str) -> None:
+        """The last socket of `user` on this server has left. Returns at once; while the store is
+        away it is made good later."""
+
+    async def who(self, room: str, limit: int) -> tuple[list[str], int]:
+        """At most `limit` of the users in a room, and how many there are. Raises `Unavailable`."""
+
+    async def close(self) -> None:
+        """This server is leaving every room."""
+
+
+class Events(Protocol):
+    """Carries what is not stored to the other servers that host a room: at most once."""
+
+    heard: Callable[[str, bytes], None]
+    """Set by the server; called on its loop with a room and what another server published."""
+
+    def publish(self, room: str, message: bytes) -> None:
+        """Tell the other servers. While the store is away nobody hears it."""
+
+    async def follow(self, room: str) -> None:
+        """Hear what is published in a room from now on. Raises `Unavailable`."""
+
+    def unfollow(self, room: str) -> None:
+        """Hear it no more."""
+
+
+class Buckets(Protocol):
+    """The users' token buckets that all servers share."""
+
+    async def take(self, user: str, wanted: int) -> tuple[int, float]:
+        """Take up to `wanted` tokens from a user's bucket. Returns how many were taken, and the
+        seconds until there is another one (0.0 when all were taken). Raises `Unavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Everything that a backend keeps. `events` and `buckets` are None where one server is all
+    there is."""
+
+    log: RoomLog
+    directory: UserDirectory
+    presence: Presence
+    events: Events | None = None
+    buckets: Buckets | None = None
 
 
 def history_lost(

@@ -97,6 +97,7 @@ class MemoryLog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.feed: Feed = lambda room, deliveries: None
+        self.renewed: Callable[[str], None] = lambda room: None
         self.healthy = True
         self._history = history
         self._key_ttl = key_ttl

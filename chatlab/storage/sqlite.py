@@ -68,6 +68,7 @@ class SqliteLog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.feed: Feed = lambda room, deliveries: None
+        self.renewed: Callable[[str], None] = lambda room: None
         self.users_changed: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop
         self._open = False
