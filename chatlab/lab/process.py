@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from chatlab.lab.card import Card
@@ -53,6 +54,9 @@ def process(
 class Process(Part):
     """A child process. Made by `process`."""
 
+    # Files that a subclass removes when it stops; they go, too, when the notebook's kernel dies.
+    _folder: Path | None = None
+
     def __init__(
         self,
         arguments: Sequence[str] = (),
@@ -89,7 +93,11 @@ class Process(Part):
     def _start(self) -> None:
         self._frozen = self._stopped = False
         self._child = Supervised(
-            self._whole_command(), env=self._env, ready=self._ready, lines=self._lines
+            self._whole_command(),
+            env=self._env,
+            ready=self._ready,
+            lines=self._lines,
+            folder=self._folder,
         )
         address = self._child.wait_until_ready(self._timeout)
         if address is None:

@@ -5,7 +5,9 @@ else. It emits to the room and answers ok, and shares its rooms through python-s
 manager where `--redis` is given.
 """
 
-# Imports nothing of chatlab: it starts as fast as a small server should.
+# It imports nothing of chatlab, and is written as the documentation of python-socketio has it.
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 import argparse

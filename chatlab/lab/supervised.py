@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from chatlab.lab import child
@@ -24,8 +25,8 @@ __all__ = ["Supervised"]
 class Supervised:
     """Runs `command` under `child.py`, which kills it when this process is no more.
 
-    Lines of its output go to `lines`. `address` is what the first line that matches `ready` gives
-    as its first group ("" without one), None before.
+    `folder` is removed then, too. Lines of its output go to `lines`. `address` is what the first
+    line that matches `ready` gives as its first group ("" without one), None before.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Supervised:
         env: Mapping[str, str],
         ready: re.Pattern[str] | None,
         lines: deque[str],
+        folder: Path | None = None,
     ) -> None:
         self.pid: int | None = None
         self.address: str | None = None
@@ -47,9 +49,10 @@ class Supervised:
         apart: dict[str, Any] = (
             {"start_new_session": True} if group is None else {"creationflags": group}
         )
+        options = [] if folder is None else ["--remove", str(folder)]
         self._watchdog = subprocess.Popen(
             # By path and without site-packages: `-m chatlab.lab.child` would import all of the lab.
-            [sys.executable, "-I", "-S", child.__file__, "--", *command],
+            [sys.executable, "-I", "-S", child.__file__, *options, "--", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -124,6 +127,8 @@ class Supervised:
                 self.send(signal.SIGTERM)
             self.wait(patience)
         if self._watchdog.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._watchdog.stdin.write(child.KEEP.decode())
             with contextlib.suppress(OSError):
                 self._watchdog.stdin.close()  # whereupon the watchdog kills what is left
         self.wait(patience)

@@ -72,7 +72,7 @@ class Valkey(Process):
         self._choose = _value(arguments, "--port") is None
         self._persist = persist
         self._options = list(arguments)
-        self.folder = Path(tempfile.mkdtemp(prefix="chatlab-valkey-"))
+        self.folder = self._folder = Path(tempfile.mkdtemp(prefix="chatlab-valkey-"))
         try:
             super().__init__(name=name, command=[program], env=env, ready=_READY, timeout=timeout)
         except BaseException:
