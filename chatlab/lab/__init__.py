@@ -13,6 +13,7 @@ from chatlab.lab.process import Process, process
 from chatlab.lab.progress import progress
 from chatlab.lab.proxy import Proxy
 from chatlab.lab.recorder import Entry, Recorder
+from chatlab.lab.redis_line import RedisLine
 from chatlab.lab.timeline import Timeline, settled, timeline
 from chatlab.lab.valkey import ExternalValkey, Valkey, valkey
 from chatlab.lab.verdict import Verdict, verdict
@@ -27,6 +28,7 @@ __all__ = [
     "RawClient",
     "Received",
     "Recorder",
+    "RedisLine",
     "Refused",
     "Server",
     "Timeline",

@@ -127,6 +127,7 @@ class Server(Witness, Part):
             await self._runner.cleanup()
         if self.sio is not None:
             await self._forget_loop(self.sio.eio)
+            await _hang_up(self.sio.manager)
         if self._tap is not None:
             self._tap.detach()
         for undo in self._restore:
@@ -243,6 +244,18 @@ class Server(Witness, Part):
             ttl=ttl,
             claims=claims,
         )
+
+
+async def _hang_up(manager: Any) -> None:
+    """End what python-socketio 5.18.1's Redis manager leaves open: it has no way to close."""
+    listener = getattr(manager, "thread", None)
+    if isinstance(listener, asyncio.Task):
+        listener.cancel()
+        await asyncio.wait({listener}, timeout=1)
+    for connection in (getattr(manager, "pubsub", None), getattr(manager, "redis", None)):
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(connection.aclose(), 1)
 
 
 def _settings(app: web.Application | None) -> Any:

@@ -26,7 +26,7 @@ class Flight:
 
     `sent` and `got` are the entries of the actors at the ends, None where nobody recorded one;
     `wires` those of the wires between, `request` the flight that an ack answers. `episode` counts
-    the connections that the client made.
+    the connections that the client made. `inner` marks what servers say to each other.
     """
 
     conn: str
@@ -40,6 +40,7 @@ class Flight:
     wires: dict[str, Entry] = field(default_factory=dict)
     got: Entry | None = None
     request: Flight | None = None
+    inner: bool = False
 
     @property
     def first(self) -> Entry:
@@ -111,6 +112,8 @@ def find_flights(recorders: Sequence[Recorder], episodes: Episodes) -> list[Flig
     for (conn, episode, to_server), seen in entries.items():
         found += _align(conn, episode, to_server, seen, roles)
     _find_requests(found)
+    for flight in found:
+        flight.inner = roles.get(flight.conn) == "server"
     return sorted(found, key=lambda f: f.first.order)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from chatlab.lab.recorder import Entry, Recorder
 from chatlab.lab.timeline_flights import LATE, Flight
 
-__all__ = ["Item", "find_effects", "mark", "turns"]
+__all__ = ["Item", "breaks", "find_effects", "mark", "turns"]
 
 _RECENT = 100  # arrivals among which the cause of a broadcast is looked for
 
@@ -51,7 +51,7 @@ def find_effects(
     children: dict[Item, set[tuple[Any, ...]]] = {}
     loose: list[Item] = []
     answers = _answers(flights)
-    heard = any(f.to_server and f.got is not None for f in flights)
+    heard = any(f.to_server and f.got is not None and not f.inner for f in flights)
     possible = sorted((r for r in roots if _may_cause(r, heard)), key=_reached)
     reached = [_reached(r) for r in possible]
 
@@ -60,7 +60,7 @@ def find_effects(
         return possible[max(0, place - _RECENT) : place]
 
     for flight in flights:
-        if flight.to_server:
+        if flight.to_server and not flight.inner:
             continue
         if flight.request is not None and flight.request in owner:
             cause: Item | None = owner[flight.request]
@@ -167,24 +167,34 @@ def _leaves(data: Any) -> set[str]:
 
 
 def _canonical(members: list[Flight | Entry], lanes: list[str]) -> list[Item]:
-    """One turn of a server: acks first, then broadcasts, each broadcast as one; notes in place."""
+    """One turn of a server: acks first, then broadcasts, each broadcast as one; notes in place.
+
+    Where servers speak to each other, one thing leads to the next, and the ack is the last.
+    """
     notes = sorted(m.order for m in members if isinstance(m, Entry))
     flights = [m for m in members if isinstance(m, Flight)]
     lane = {name: n for n, name in enumerate(lanes)}
     # One handler lets in or refuses, before or after what else it sends: there is no race.
     greets = any(f.packet in ("connect", "connect_error") for f in flights)
-    began: dict[tuple[str, str | None, str], int] = {}
+    inner = any(f.inner for f in flights)
+    rests = breaks([f.first.at for f in flights]) if inner else []
+
+    def what(f: Flight) -> tuple[str, str | None, str, int]:
+        return (f.packet, f.name, repr(f.data), sum(f.first.at >= b for b in rests))
+
+    began: dict[tuple[str, str | None, str, int], int] = {}
     for f in sorted(flights, key=lambda f: f.first.order):
-        began.setdefault((f.packet, f.name, repr(f.data)), f.first.order)
+        began.setdefault(what(f), f.first.order)
 
     def rank(member: Flight | Entry) -> tuple[Any, ...]:
         if isinstance(member, Entry):
             return (notes.index(member.order), 1)
         segment = sum(n < member.first.order for n in notes)
-        what = (member.packet, member.name, repr(member.data))
-        turn = began[what] if greets else 0
+        _, name, data, _ = what(member)
+        turn = began[what(member)] if greets or inner else 0
         answer = member.packet != "event"
-        return (segment, 0, turn, not answer, what[1] or "", what[2], lane.get(member.conn, 0))
+        last = inner and answer
+        return (segment, 0, last, turn, not answer, name or "", data, lane.get(member.conn, 0))
 
     items: list[Item] = []
     for member in sorted(members, key=rank):
@@ -210,9 +220,13 @@ def _is_copy(flight: Flight, item: Item) -> bool:
 
 def turns(items: Sequence[Item]) -> list[list[Item]]:
     """Parted where the server rested: what it sends much later is shown later."""
-    by_time = sorted(items, key=lambda item: item.at)
-    breaks = [b.at for a, b in itertools.pairwise(by_time) if b.at - a.at > LATE]
+    rests = breaks([item.at for item in items])
     turns: dict[int, list[Item]] = {}
     for item in items:
-        turns.setdefault(sum(item.at >= b for b in breaks), []).append(item)
+        turns.setdefault(sum(item.at >= b for b in rests), []).append(item)
     return [turns[n] for n in sorted(turns)]
+
+
+def breaks(times: Iterable[float]) -> list[float]:
+    """The times at which something happened after nothing had for long."""
+    return [b for a, b in itertools.pairwise(sorted(times)) if b - a > LATE]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from chatlab.lab.recorder import Entry, Recorder
 from chatlab.lab.timeline_faults import with_faults
 from chatlab.lab.timeline_flights import LATE, Episodes, Flight
-from chatlab.lab.timeline_items import Item, find_effects, mark, turns
+from chatlab.lab.timeline_items import Item, breaks, find_effects, mark, turns
 
 __all__ = ["arrange"]
 
@@ -25,6 +25,7 @@ def arrange(
     """Every row, from top to bottom. `lanes` are the actors' names from left to right."""
     roots = _roots(recorders, flights, episodes)
     effects, loose = find_effects(recorders, flights, roots, lanes)
+    rests = _rests([item for _, members in effects for item in members])
     roots = sorted([*roots, *loose], key=lambda item: item.order)
     keyed: list[tuple[tuple[int, ...], Item]] = []
     place = {item: n for n, item in enumerate(roots)}
@@ -34,24 +35,29 @@ def arrange(
         if late is not None and late.got is not None:
             item.part = "leaves"
             arrival = Item(late.got.order, late.got.at, [late], part="arrives")
-            keyed.append(((_slot(roots, late.got.order), 0, place[item]), arrival))
+            rest = bisect.bisect_right(rests, late.got.at)
+            keyed.append(((_slot(roots, late.got.order), 0, rest, place[item]), arrival))
     for cause, members in effects:
         for turn, together in enumerate(turns(members)):
             # A turn goes where the first of it had been seen: what a slow thread of some receiver
             # saw last does not move it.
             seen = min(_last_seen(item) for item in together)
             slot = max(_slot(roots, seen), place[cause] + 1)
+            # Two causes' effects are told apart by their causes only where they come together.
+            rest = bisect.bisect_right(rests, min(item.at for item in together))
             for number, item in enumerate(together):
-                key = (slot, 0, place[cause], 1, turn, number)
+                key = (place[cause], 1, turn, number)
                 late = next((f for f in item.flights if _is_late(f, roots)), None)
-                leaves = min(slot, _slot(roots, item.order))
-                if late is None or late.got is None or _slot(roots, late.got.order) <= leaves:
-                    keyed.append((key, item))
-                    continue
-                item.part = "leaves"
-                arrival = Item(late.got.order, late.got.at, item.flights, part="arrives")
-                keyed.append(((leaves, *key[1:]), item))
-                keyed.append(((_slot(roots, late.got.order), *key[1:]), arrival))
+                leaves = (min(slot, _slot(roots, item.order)), 0, rest)
+                if late is not None and late.got is not None:
+                    then = bisect.bisect_right(rests, late.got.at)
+                    arrives = (_slot(roots, late.got.order), 0, then)
+                    if arrives[0] > leaves[0] or (late.inner and arrives > leaves):
+                        item.part = "leaves"
+                        arrival = Item(late.got.order, late.got.at, item.flights, part="arrives")
+                        keyed += [((*leaves, *key), item), ((*arrives, *key), arrival)]
+                        continue
+                keyed.append(((slot, 0, rest, *key), item))
     ordered = [item for _, item in sorted(keyed, key=lambda pair: pair[0])]
     return with_faults(ordered, recorders, roots)
 
@@ -63,7 +69,7 @@ def _roots(
     recorders: Sequence[Recorder], flights: Sequence[Flight], episodes: Episodes
 ) -> list[Item]:
     """What nobody else caused: the clients' packets, time-outs, notes, ends of connections."""
-    items = [Item(f.first.order, f.first.at, [f]) for f in flights if f.to_server]
+    items = [Item(f.first.order, f.first.at, [f]) for f in flights if f.to_server and not f.inner]
     known = {(f.conn, f.episode, f.packet) for f in flights if f.packet != "event"}
     ends: dict[str, list[Item]] = {}
     servers: list[Entry] = []
@@ -116,6 +122,12 @@ def _last_seen(item: Item) -> int:
     return item.order
 
 
+def _rests(items: Sequence[Item]) -> list[float]:
+    """The ends of the pauses in which servers sent nothing: what comes after was seen after."""
+    got = [f.got for item in items for f in item.flights if f.inner and f.got is not None]
+    return breaks([*(item.at for item in items), *(entry.at for entry in got)])
+
+
 def _slot(roots: Sequence[Item], order: int) -> int:
     """The place of the first root that happened after `order`."""
     return bisect.bisect_right(roots, order, key=lambda item: item.order)
@@ -125,5 +137,7 @@ def _is_late(flight: Flight, roots: Iterable[Item]) -> bool:
     """Whether something else happened while the packet was under way for long."""
     if flight.delay < LATE or flight.sent is None or flight.got is None:
         return False
+    if flight.inner:
+        return True
     since, until = flight.sent.at + 0.9 * LATE, flight.got.order
     return any(r.at > since and r.order < until and flight not in r.flights for r in roots)

@@ -18,7 +18,7 @@ from chatlab.lab.frames import Unit
 from chatlab.lab.http1 import Conversation, HttpParser, Namer
 from chatlab.lab.packets import Seen
 
-__all__ = ["Judge", "Link"]
+__all__ = ["Judge", "Link", "Outbox"]
 
 _READ = 64 * 1024
 # What may wait on a delayed wire before its reader is held up.
@@ -47,7 +47,7 @@ class Judge(Namer, Protocol):
         """Do the cut that `fate` has announced."""
 
 
-class _Outbox:
+class Outbox:
     """Writes to one side, at once or late, in order."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -117,7 +117,7 @@ class Link:
     ) -> None:
         self._judge = judge
         self._client = reader
-        self._outboxes = {False: _Outbox(writer)}
+        self._outboxes = {False: Outbox(writer)}
         self._talk = Conversation(judge)
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
@@ -147,7 +147,7 @@ class Link:
                     readers[False], writer = await connect()
                 except OSError:
                     return
-                self._outboxes[True] = _Outbox(writer)
+                self._outboxes[True] = Outbox(writer)
                 if self._ended.is_set():
                     return  # cut while the other side was being reached
             self._tasks = [

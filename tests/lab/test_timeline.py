@@ -421,3 +421,37 @@ async def test_settled_returns_when_nothing_new_is_recorded():
     started = time.monotonic()
     await settled(*scene.actors)
     assert 0.04 < time.monotonic() - started < 1.5
+
+
+# -- two servers -----------------------------------------------------------------------------------
+
+
+def test_two_readers_on_two_servers_are_drawn_in_the_order_that_each_saw(monkeypatch):
+    """Each server serves its own client first, and the other's message comes much later."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    alice, bob = Recorder("alice", "client"), Recorder("bob", "client")
+    a, b = Recorder("server A", "server"), Recorder("server B", "server")
+    places = {"alice": (alice, a), "bob": (bob, b)}
+
+    def carry(name, text, *, up):
+        client, server = places[name]
+        event = "send-message" if up else "new-message"
+        fields = {"conn": name, "to_server": up, "packet": "event", "name": event}
+        ends = (client, server) if up else (server, client)
+        for recorder, kind in zip(ends, ("send", "receive"), strict=True):
+            recorder.add(kind, data={"text": text}, **fields)
+
+    carry("alice", "at 8?", up=True)
+    carry("bob", "at 9?", up=True)
+    carry("alice", "at 8?", up=False)
+    carry("bob", "at 9?", up=False)
+    now[0] = 0.3
+    carry("bob", "at 8?", up=False)
+    carry("alice", "at 9?", up=False)
+    assert rows(timeline(alice, a, b, bob))[2:] == [
+        'server A → alice  new-message "at 8?"',
+        'server B → bob  new-message "at 9?"',
+        'server B → bob  new-message "at 8?"',
+        'server A → alice  new-message "at 9?"',
+    ]
