@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Literal, Self, TypeAlias
 
+from chatlab.lab import cluster_parts
 from chatlab.lab.balancer import Balancer, Kind, find_balancer
 from chatlab.lab.cluster_card import ClusterCard
 from chatlab.lab.part import Part
@@ -26,7 +25,6 @@ __all__ = ["Cluster", "Target"]
 
 Target: TypeAlias = int | Literal["valkey", "balancer"]
 
-_STOCK = Path(__file__).with_name("stock.py")
 _ATTEMPTS = 5
 
 
@@ -79,6 +77,8 @@ class Cluster(Part):
         # One for all: a token that one server made is taken by every other.
         self._env.setdefault("CHATLAB_JWT_SECRET", secrets.token_hex(32))
         self._timeout = timeout
+        # Keeps this cluster apart from earlier ones in a store that is not the lab's.
+        self._mark = secrets.token_hex(4)
         self._own_store = isinstance(valkey, bool)
         self._stopped = False
         self._take_name()
@@ -89,7 +89,7 @@ class Cluster(Part):
                 self.store = self._start_store()
             self._start_servers(servers)
             if balancer is not None:
-                self.balancer = _Balancer(
+                self.balancer = cluster_parts.Balancer(
                     self.servers,
                     kind=balancer,
                     sticky=sticky,
@@ -110,22 +110,25 @@ class Cluster(Part):
         name = self._called("valkey")
         if url := os.environ.get("CHATLAB_REDIS_URL"):
             return ExternalValkey(url, name=name)
-        return _Store(name=name, timeout=self._timeout)
+        return cluster_parts.Store(name=name, timeout=self._timeout)
 
     def _start_servers(self, count: int) -> None:
         numbers = range(len(self.servers), len(self.servers) + count)
-        with ThreadPoolExecutor(count, thread_name_prefix="lab: cluster") as pool:
-            futures = [pool.submit(self._start_server, number) for number in numbers]
-            # On Interrupt the pool still waits for all of them, so that each can be stopped.
-        failed = [error for future in futures if (error := future.exception()) is not None]
-        self.servers += [future.result() for future in futures if future.exception() is None]
-        if failed:
-            raise failed[0]
+        pool = ThreadPoolExecutor(count, thread_name_prefix="lab: cluster")
+        futures = [pool.submit(self._start_server, number) for number in numbers]
+        try:
+            wait(futures)
+        finally:
+            # On Interrupt, too: what is being started must be known to be stopped.
+            pool.shutdown()
+            self.servers += [future.result() for future in futures if future.exception() is None]
+        for future in futures:
+            future.result()
 
     def _start_server(self, number: int) -> Process:
         for attempt in range(_ATTEMPTS):
             try:
-                return _Server(
+                return cluster_parts.Server(
                     (*self._command(free_port()), *self._arguments),
                     name=self._called(f"server {number}"),
                     stock=bool(self._stock),
@@ -140,10 +143,19 @@ class Cluster(Part):
 
     def _command(self, port: int) -> list[str]:
         given = ["--port", str(port)]
+        url = "" if self.store is None else self.store.url
+        apart = (
+            f"chatlab-{self._mark}"
+            if self._own_store and isinstance(self.store, ExternalValkey)
+            else ""
+        )
         if self._stock:
-            return [*given, "--redis", self.store.url] if self.store is not None else given
-        if self.store is not None:
-            given += ["--storage", self.store.url]
+            given += ["--redis", url] if url else []
+            return [*given, "--channel", apart] if apart else given
+        if apart:
+            url += ("&" if "?" in url else "?") + f"prefix={apart}"
+        if url:
+            given += ["--storage", url]
         if self._behind:
             given += ["--trusted-proxy", "127.0.0.1"]
         return given
@@ -191,7 +203,14 @@ class Cluster(Part):
         self._stopped = True
         # Clients' side first, so that nothing is told of servers that are going anyway.
         for parts in ([self.balancer], self.servers, [self.store] if self._own_store else []):
-            _at_once([part.stop for part in parts if part is not None])
+            # First a word to each of them, so that they end side by side. Not by threads: none can
+            # be started when Python itself is ending.
+            for part in parts:
+                if isinstance(part, cluster_parts.Member):
+                    part.ask_to_finish()
+            for part in parts:
+                if part is not None:
+                    part.stop()
         self._give_up_name()
         return self
 
@@ -250,47 +269,3 @@ class Cluster(Part):
         if broken:
             return ClusterCard(self.name, f"without {', '.join(broken)}", "bad", (), columns)
         return ClusterCard(self.name, "running", "good", (), columns)
-
-
-class _Member(Process):
-    """A part that its cluster stops: it is not known by its name to the lab."""
-
-    def _take_name(self) -> None:
-        pass
-
-    def _give_up_name(self) -> None:
-        pass
-
-
-class _Store(_Member, Valkey):
-    pass
-
-
-class _Balancer(_Member, Balancer):
-    pass
-
-
-class _Server(_Member):
-    """One server, of chatlab or stock, whose tokens are the cluster's."""
-
-    def __init__(
-        self, arguments: Sequence[str], *, stock: bool, token: Callable[..., str], **options: Any
-    ) -> None:
-        self._token = token
-        # By path and with -P: `-m` would import all of the lab first, and without -P the lab's
-        # valkey.py would stand before the package of that name.
-        command = [sys.executable, "-P", str(_STOCK)] if stock else None
-        super().__init__(arguments, command=command, **options)
-
-    def token(self, user: str, *, ttl: float = 900.0, **claims: Any) -> str:
-        return self._token(user, ttl=ttl, **claims)
-
-
-def _at_once(functions: Sequence[Callable[[], object]]) -> None:
-    """Run them side by side; return when all have ended. Raises the first error among theirs."""
-    if not functions:
-        return
-    with ThreadPoolExecutor(len(functions), thread_name_prefix="lab: cluster") as pool:
-        futures = [pool.submit(function) for function in functions]
-    for future in futures:
-        future.result()

@@ -28,15 +28,21 @@ __all__ = ["main", "make_app"]
 
 
 def make_app(
-    redis: str | None = None, *, secret: str | None = None, audience: str = "chatlab", **engine: Any
+    redis: str | None = None,
+    *,
+    channel: str = "socketio",
+    secret: str | None = None,
+    audience: str = "chatlab",
+    **engine: Any,
 ) -> web.Application:
     """The chat as an aiohttp application, with `/healthz`.
 
-    `redis` is the address that AsyncRedisManager gets; None leaves the server on its own. With a
-    `secret`, a client's token is verified and names the user; a client without one may call
-    itself as it likes (`{"name": …}`). `engine` goes to socketio.AsyncServer.
+    `redis` is the address that AsyncRedisManager gets, with the name of its one `channel`; None
+    leaves the server on its own. With a `secret`, a client's token is verified and names the user;
+    a client without one may call itself as it likes (`{"name": …}`). `engine` goes to
+    socketio.AsyncServer.
     """
-    manager = socketio.AsyncRedisManager(redis) if redis else None
+    manager = socketio.AsyncRedisManager(redis, channel=channel) if redis else None
     sio = socketio.AsyncServer(async_mode="aiohttp", client_manager=manager, **engine)
 
     @sio.event
@@ -114,11 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="stock", description="A chat on stock python-socketio.")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--redis", metavar="URL", help="share rooms through this Redis")
+    parser.add_argument("--channel", default="socketio", help="the manager's channel there")
     parser.add_argument("--ping-interval", type=float, default=25.0, help="seconds")
     parser.add_argument("--ping-timeout", type=float, default=20.0, help="seconds")
     given = parser.parse_args(arguments)
     app = make_app(
         given.redis,
+        channel=given.channel,
         secret=os.environ.get("CHATLAB_JWT_SECRET"),
         audience=os.environ.get("CHATLAB_JWT_AUDIENCE", "chatlab"),
         ping_interval=given.ping_interval,
