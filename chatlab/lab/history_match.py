@@ -33,6 +33,7 @@ class Match:
 
     sends: dict[Ident, list[Send]] = field(default_factory=dict)
     phantoms: list[Phantom] = field(default_factory=list)
+    delivered: set[Ident] = field(default_factory=set)
 
     def knows(self, message: Delivered) -> bool:
         """Whether somebody sent it, be it with another text."""
@@ -78,6 +79,7 @@ class _Matcher:
 
     def take(self, message: Delivered, client: str) -> None:
         name = ident(message)
+        self.found.delivered.add(name)
         text = trim(message.text)
         known = self.found.sends.get(name)
         if known is not None and message.id is not None:

@@ -30,7 +30,7 @@ def judge(events: Sequence[ev.Event], *, grace: float = 1.0) -> Report:
     seen = digest(events, grace=grace)
     matched = match(seen)
     lost, excused = _lost(seen)
-    stored_twice, excused_too = _stored_twice(seen)
+    stored_twice, excused_too = _stored_twice(seen, matched)
     acked_twice, excused_three = _acked_twice(seen, matched)
     found = [
         *lost,
@@ -105,17 +105,16 @@ def _excuse(view: View, send: Send, epochs: dict[Ident, set[str | None]]) -> boo
     seq, (acked_at, _) = send.seq, send.oks[0]
     known = set[str | None]().union(*(epochs.get(name, set()) for name in send.idents))
     for (order, told), before in zip(view.told, _epochs_before(view), strict=True):
-        behind, until = (
-            seq is None or seq > told.after,
-            seq is None or seq < told.resumes,
-        )
+        behind = seq is None or seq > told.after
+        until = seq is None or seq < told.resumes
         if told.missing is not None:
-            if behind and until and known <= {before}:
+            if behind and until and (not known or before in known):
                 return True
             continue
-        may_be_old = acked_at < order and known <= {before}
-        may_be_new = known <= {told.epoch}
-        if (may_be_old and behind) or (may_be_new and until):
+        may_be_gone = acked_at < order and told.epoch not in known
+        # What was said to be gone reaches from there to the end of that log, and over every log
+        # that came and went while the client was away.
+        if until or (may_be_gone and (behind or before not in known)):
             return True
     return False
 
@@ -149,16 +148,17 @@ def _phantoms(matched: Match) -> Iterator[Found]:
         yield Found("phantom", text, (ident(got),), sends, clients=(phantom.client,), room=got.room)
 
 
-def _stored_twice(seen: Digest) -> tuple[list[Found], int]:
+def _stored_twice(seen: Digest, matched: Match) -> tuple[list[Found], int]:
     found, excused = [], 0
     for send in seen.sends:
-        if len(send.idents) < 2:
+        copies = [name for name in send.idents if name in matched.delivered]
+        if len(copies) < 2:
             continue
         if send.room in seen.anew and not _together(seen, send):
             excused += 1  # a log that came back with less has forgotten the key
             continue
-        text = f"{_name(send)} is in {send.room} {len(send.idents)} times"
-        found.append(Found("duplicated", text, tuple(send.idents), (send,), room=send.room))
+        text = f"{_name(send)} is in {send.room} {len(copies)} times"
+        found.append(Found("duplicated", text, tuple(copies), (send,), room=send.room))
     return found, excused
 
 

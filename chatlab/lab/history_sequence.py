@@ -58,6 +58,10 @@ def _free(client: str, taken: Mapping[str, object]) -> str:
     return name
 
 
+def _client(receiver: str) -> str:
+    return receiver.split(" (again, ", maxsplit=1)[0]
+
+
 def _once(messages: Iterable[Delivered], matched: Match) -> list[Delivered]:
     """Each message where it was seen first; without those that cannot be told apart."""
     found: dict[Ident, Delivered] = {}
@@ -85,7 +89,8 @@ def _log(
             for _, ack in send.oks[:1]
             if ack.id is not None and ack.seq is not None
         ]
-    for client, messages in receivers.items():
+    for receiver, messages in receivers.items():
+        client = _client(receiver)
         claims += [(ident(m), m.seq, client) for m in messages if m.seq is not None]
     told: set[Ident] = set()
     for name, seq, client in claims:
@@ -109,7 +114,7 @@ def _told(fault: Disagreement, messages: Mapping[Ident, Delivered], room: str) -
         + (f"by {_LOG} it is the reverse" if fault.one == _LOG else f"{by} {first} first")
         + (f" ({fault.moved} of its messages are out of place)" if fault.moved > 1 else "")
     )
-    clients = tuple(name.split(" (again")[0] for name in (fault.one, fault.other) if name != _LOG)
+    clients = tuple(_client(name) for name in (fault.one, fault.other) if name != _LOG)
     return Found("out of order", text, tuple(names), clients=clients, room=room, count=fault.moved)
 
 
@@ -144,15 +149,14 @@ def gaps(seen: Digest, matched: Match) -> Iterator[Found]:
         for _, ack in send.oks:
             acked[send.room].add(ack.seq)
     for view in seen.views:
-        for start, had in _had(view, matched):
+        for start, had, last in _had(view, matched):
             if not had and start is None:
                 continue
             first = min(had) if start is None else start + 1
-            last = max(had, default=first - 1)
             missing = [seq for seq in range(first, last) if seq not in had]
             if view.at_end and view.room not in seen.anew:
                 # Of what is acked and behind the last one shown, `lost` speaks.
-                behind = {seq for seq in stored[view.room] if seq > max(last, first - 1)}
+                behind = {seq for seq in stored[view.room] if seq > max(last, first - 1)} - had
                 missing += sorted(behind - acked[view.room])
             for low, high in _runs(seq for seq in missing if not _told_of(view, seq)):
                 what = f"#{low}" if low == high else f"#{low} to #{high}"
@@ -182,17 +186,21 @@ def _stored(seen: Digest, matched: Match) -> dict[str, dict[int, Ident]]:
     return found
 
 
-def _had(view: View, matched: Match) -> Iterator[tuple[int | None, set[int]]]:
-    """For each stretch behind which seq it begins, and the seqs that the client has of it."""
+def _had(view: View, matched: Match) -> Iterator[tuple[int | None, set[int], int]]:
+    """For each stretch behind which seq it begins, the seqs that the client has, and the last.
+
+    An ack may overtake what lies before it: of a client that did not stay, the last is what came.
+    """
     starts: list[int | None] = [view.start]
     starts += [told.resumes - 1 for _, told in view.told if told.missing is None]
-    others: set[int] = set()
+    fetched, own = set[int](), set[int]()
     if not view.shows:
-        others = {m.seq for m in view.fetched if m.seq is not None and matched.knows(m)}
-        others |= {ack.seq for _, ack in view.own if ack.seq is not None}
+        fetched = {m.seq for m in view.fetched if m.seq is not None and matched.knows(m)}
+        own = {ack.seq for _, ack in view.own if ack.seq is not None}
     for start, messages in zip(starts, view.stretches(), strict=True):
-        had = others | {m.seq for m in messages if m.seq is not None and matched.knows(m)}
-        yield start, {seq for seq in had if start is None or seq > start}
+        came = fetched | {m.seq for m in messages if m.seq is not None and matched.knows(m)}
+        had = {seq for seq in came | own if start is None or seq > start}
+        yield start, had, max(had if view.at_end else had & came, default=start or 0)
 
 
 def _told_of(view: View, seq: int) -> bool:
