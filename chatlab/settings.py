@@ -17,10 +17,21 @@ from typing import Any, Final
 
 from chatlab.errors import SettingsError
 
-__all__ = ["Rate", "Settings", "options"]
+__all__ = ["REDIS_SCHEMES", "Rate", "Settings", "options"]
 
 # Bytes of a secret, by algorithm: RFC 7518 section 3.2.
 MINIMUM_SECRET: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+
+# What may stand before :// where messages are kept in Redis or Valkey.
+REDIS_SCHEMES: Final = (
+    "redis",
+    "rediss",
+    "valkey",
+    "valkeys",
+    "unix",
+    "redis+sentinel",
+    "redis+cluster",
+)
 
 _UNCAPPED: Final = 10**9
 
@@ -48,7 +59,10 @@ class Settings:
     host: str = knob("127.0.0.1", "address to listen on")
     port: int = knob(3001, "port to listen on; 0 picks a free one")
     storage: str = knob(
-        "", "where messages are kept: sqlite:///chat.db (default), memory:// (default with --dev)"
+        "",
+        "where messages are kept: sqlite:///chat.db (default), memory:// (default with --dev), or "
+        "for several servers redis://host:6379/0 (also rediss, valkey, unix, redis+sentinel and "
+        "redis+cluster)",
     )
     sqlite_sync: str = knob(
         "full", "full: acked messages survive a power cut; normal: only the death of the process"
@@ -67,6 +81,9 @@ class Settings:
     storage_timeout: float = knob(2.0, "seconds after which storage that is silent is unavailable")
     handler_timeout: float = knob(10.0, "seconds after which a handler that hangs is a failure")
     shutdown_grace: float = knob(1.5, "seconds for what is in hand when the server is stopped")
+    presence_ttl: float = knob(
+        15.0, "seconds after which the users of a server that died count as gone (Redis only)"
+    )
     drain: float = knob(0.0, "seconds to go on serving with /healthz at 503 before closing")
 
     max_frame: int = knob(65_536, "bytes of a frame or a polling body", cap=True)
@@ -110,6 +127,7 @@ class Settings:
             "storage_timeout",
             "handler_timeout",
             "key_ttl",
+            "presence_ttl",
             "rate",
             "join_rate",
             "user_rate",
@@ -159,7 +177,7 @@ class Settings:
 
     def __repr__(self) -> str:
         changed = (
-            f"{knob.name}={getattr(self, knob.name)!r}"
+            f"{knob.name}={_without_secrets(knob.name, getattr(self, knob.name))!r}"
             for knob in fields(self)
             if knob.name != "jwt_secret" and getattr(self, knob.name) != knob.default
         )
@@ -206,10 +224,10 @@ class Settings:
             default = "memory://" if self.dev else "sqlite:///chat.db"
             object.__setattr__(self, "storage", default)
         scheme = self.storage.partition("://")[0]
-        if scheme not in ("sqlite", "memory"):
+        if scheme not in ("sqlite", "memory", *REDIS_SCHEMES):
             raise SettingsError(
                 f"--storage {scheme}://… is not known: use sqlite:///relative/path, "
-                "sqlite:////absolute/path or memory://"
+                "sqlite:////absolute/path, memory:// or redis://host:6379/0"
             )
         if scheme == "sqlite" and not self.storage.startswith("sqlite:///"):
             raise SettingsError(
@@ -275,6 +293,13 @@ def parse(option: dataclasses.Field[Any], text: str) -> Any:
             what = "a whole number" if kind is int else "a number"
             raise ValueError(f"{text!r} is not {what}") from None
     return text
+
+
+def _without_secrets(name: str, value: Any) -> Any:
+    if name != "storage" or not {"@", "?"}.intersection(value):
+        return value
+    scheme, _, rest = value.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _flag(name: str) -> str:

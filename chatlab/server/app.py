@@ -55,7 +55,8 @@ class ChatServer:
         may_join: Callable[[auth.Claims, str], bool] = auth.may_join,
     ) -> None:
         self.settings = settings
-        self.log, self.directory = open_storage(settings)
+        self.storage = open_storage(settings)
+        self.log, self.directory = self.storage.log, self.storage.directory
         self.sessions = Sessions()
         self._proxies = Proxies(settings.trusted_proxy, settings.origins)
         self.inboxes: dict[str, Inbox] = {}
@@ -75,7 +76,7 @@ class ChatServer:
         self.transport = self._make_transport()
         self.rooms = Rooms(
             transport=self.transport,
-            log=self.log,
+            storage=self.storage,
             may_join=lambda session, room: may_join(session.claims, room),
             max_rooms=settings.max_rooms_per_socket,
         )
@@ -87,7 +88,7 @@ class ChatServer:
             transport=self.transport,
         )
         self.handlers = chat.handlers
-        self.log.feed = self._feed
+        self.log.feed, self.log.renewed = self._feed, self.rooms.renewed
         self.directory.changed = self.admission.directory_changed
 
     def use(self, middleware: Middleware[Handshake]) -> Middleware[Handshake]:
@@ -263,7 +264,7 @@ class ChatServer:
 
     def _feed(self, room: str, deliveries: Sequence[Delivery]) -> None:
         self.metrics.deliveries.inc(len(deliveries))
-        self.rooms.feed(room, deliveries)
+        self.rooms.serving.feed(room, deliveries)
 
 
 CHAT_SERVER: Final = web.AppKey("chat_server", ChatServer)

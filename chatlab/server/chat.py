@@ -71,7 +71,7 @@ class Chat:
         if room is None:
             raise NotInRoom(field="room")
         self._rooms.require(event.session, room)
-        stored = self._rooms.append(event, room, request.text, request.key)
+        stored = self._rooms.serving.append(event, room, request.text, request.key)
         appended = await within(event.deadline, stored)
         message = appended.message
         return Sent(
@@ -119,7 +119,7 @@ class Chat:
 
     async def who(self, event: Event, request: Who) -> Presence:
         self._rooms.require(event.session, request.room)
-        return self._rooms.who(request.room)
+        return await self._rooms.who(event, request.room)
 
     async def refresh_token(self, event: Event, request: RefreshToken) -> Refreshed:
         expires_at = await self._admission.refresh(event, request.token)

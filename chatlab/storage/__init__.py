@@ -6,20 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from chatlab.errors import SettingsError
-from chatlab.settings import Settings
+from chatlab.settings import REDIS_SCHEMES, Settings
 from chatlab.storage import sqlite_file
-from chatlab.storage.base import RoomLog, UserDirectory
+from chatlab.storage.base import Storage
 from chatlab.storage.memory import MemoryDirectory, MemoryLog
+from chatlab.storage.presence import LocalPresence
 from chatlab.storage.sqlite import SqliteLog
 from chatlab.storage.sqlite_users import SqliteDirectory, UserFile
 
 __all__ = ["open_storage", "open_users"]
 
 
-def open_storage(settings: Settings) -> tuple[RoomLog, UserDirectory]:
-    """The log and the directory that `settings.storage` names, not yet opened.
+def open_storage(settings: Settings) -> Storage:
+    """What `settings.storage` names, not yet opened.
 
-    Opening and closing the log opens and closes the directory. Raises `SettingsError` for a URL
+    Opening and closing the log opens and closes everything. Raises `SettingsError` for a URL
     that cannot be used; whether what it names can be, only `RoomLog.open` finds out.
     """
     scheme = settings.storage.partition("://")[0]
@@ -30,11 +31,12 @@ def open_storage(settings: Settings) -> tuple[RoomLog, UserDirectory]:
     return backend(settings)
 
 
-def _memory(settings: Settings) -> tuple[RoomLog, UserDirectory]:
-    return MemoryLog(history=settings.history, key_ttl=settings.key_ttl), MemoryDirectory()
+def _memory(settings: Settings) -> Storage:
+    log = MemoryLog(history=settings.history, key_ttl=settings.key_ttl)
+    return Storage(log, MemoryDirectory(), LocalPresence())
 
 
-def _sqlite(settings: Settings) -> tuple[RoomLog, UserDirectory]:
+def _sqlite(settings: Settings) -> Storage:
     log = SqliteLog(
         sqlite_file.path_of(settings.storage),
         sync=settings.sqlite_sync,
@@ -44,7 +46,14 @@ def _sqlite(settings: Settings) -> tuple[RoomLog, UserDirectory]:
         busy=settings.storage_timeout / 2,
         stalled_after=settings.storage_timeout,
     )
-    return log, SqliteDirectory(log)
+    return Storage(log, SqliteDirectory(log), LocalPresence())
+
+
+def _redis(settings: Settings) -> Storage:
+    # Only here, because whoever keeps messages in a file does not need to load redis-py.
+    from chatlab.storage import redis_storage
+
+    return redis_storage.open_redis(settings)
 
 
 def open_users(url: str, *, create: bool = False) -> UserFile:
@@ -65,7 +74,8 @@ def open_users(url: str, *, create: bool = False) -> UserFile:
     return UserFile(sqlite_file.path_of(url), create=create)
 
 
-_BACKENDS: Final[Mapping[str, Callable[[Settings], tuple[RoomLog, UserDirectory]]]] = {
+_BACKENDS: Final[Mapping[str, Callable[[Settings], Storage]]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    **dict.fromkeys(REDIS_SCHEMES, _redis),
 }

@@ -165,7 +165,7 @@ if mode == 'join' then
 end
 
 local raw
-if limit == 0 then
+if limit == 0 or (before and before < 1) then
   raw = {}
 elseif mode == 'up' then
   raw = redis.call('XRANGE', log, string.format('(%.0f-0', after), '+', 'COUNT', limit)

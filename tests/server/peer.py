@@ -161,7 +161,7 @@ class Running:
                 len(server.sessions),
                 len(server.rooms),
                 server.inboxes,
-                server.rooms.sending,
+                server.rooms.serving.sending,
                 transport.eio.sockets,
                 transport.environ,
                 transport.pending_connects,

@@ -38,8 +38,11 @@ async def test_receipts_of_a_second_are_told_together() -> None:
     told: list[tuple[dict[str, dict[str, int]], int]] = []
     both = asyncio.Event()
 
-    async def tell(users: dict[str, dict[str, int]], since: int) -> None:
+    def tell(
+        users: dict[str, dict[str, int]], mine: dict[str, dict[str, int]], since: int
+    ) -> None:
         told.append((users, since))
+        assert set(mine) == set(users) - {"dora"}
         if len(told) == 2:
             both.set()
 
@@ -50,10 +53,11 @@ async def test_receipts_of_a_second_are_told_together() -> None:
     await asyncio.sleep(0)
     receipts.add("bob", since=1, delivered=2, read=1)
     receipts.add("carol", since=5, delivered=6, read=6)
+    receipts.add("dora", since=5, delivered=6, read=6, mine=False)
     receipts.add("bob", since=2, delivered=3, read=3)
     await asyncio.wait_for(both.wait(), 5)
     assert told[-1][0]["bob"] == {"delivered": 3, "read": 3}
-    assert sum(len(users) for users, _ in told) <= 3
+    assert sum(len(users) for users, _ in told) <= 4
     receipts.close()
 
 

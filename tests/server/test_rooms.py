@@ -216,8 +216,8 @@ async def test_a_user_joins_and_leaves_once_however_many_sockets(chat: Running) 
 async def test_who_shows_two_hundred_and_counts_everybody(chat: Running) -> None:
     alice = await chat.connect("alice")
     await alice.join()
-    room = chat.server.rooms._rooms["general"]
-    room.users.update({f"user-{number}": 1 for number in range(300)})
+    for number in range(300):
+        await chat.server.storage.presence.enter("general", f"user-{number}")
     who = await alice.call("who", {"room": "general"})
     assert (len(who["users"]), who["count"]) == (200, 301)
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from chatlab.lab import valkey
 from tests.storage.rooms import Rooms
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A Valkey for all tests of this folder that do not harm it. Each uses a prefix of its own."""
+    with valkey(name="storage tests") as store:
+        yield store.url
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -22,9 +31,19 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def rooms(kind: str, database: Path) -> AsyncIterator[Rooms]:
-    """A log of either kind."""
-    async with Rooms(kind, database) as rooms:
+def store(kind: str, database: Path, request: pytest.FixtureRequest) -> Path | str:
+    """Where a log of this kind keeps its messages: a file's path, or an address."""
+    if kind != "redis":
+        return database
+    return f"{request.getfixturevalue('valkey_url')}?prefix={secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def rooms(kind: str, store: Path | str) -> AsyncIterator[Rooms]:
+    """A log of every kind."""
+    async with Rooms(kind, store) as rooms:
+        if kind == "redis":
+            await rooms.log.follow("general")
         yield rooms
 
 

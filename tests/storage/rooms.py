@@ -11,6 +11,8 @@ from typing import Any, Self
 from chatlab.protocol import Message
 from chatlab.storage.base import Appended, Cursor, Delivery, Page, RoomLog, Snapshot
 from chatlab.storage.memory import MemoryLog
+from chatlab.storage.redis import RedisLog
+from chatlab.storage.redis_url import locate
 from chatlab.storage.sqlite import SqliteLog
 
 EVERYTHING = 10**9
@@ -29,18 +31,20 @@ class Clock:
 class Rooms:
     """A log and the record of its feed; `again` closes and opens it where that means anything."""
 
-    def __init__(self, kind: str, database: Path, **options: Any) -> None:
-        self.kind, self.database, self.options = kind, database, options
+    def __init__(self, kind: str, store: Path | str, **options: Any) -> None:
+        self.kind, self.store, self.options = kind, store, options
         self.clock: Clock = options.setdefault("clock", Clock())
         self.fed: dict[str, list[Delivery]] = defaultdict(list)
         self.log: RoomLog = self._make()
 
     def _make(self) -> RoomLog:
-        log = (
-            MemoryLog(**self.options)
-            if self.kind == "memory"
-            else SqliteLog(self.database, **self.options)
-        )
+        log: RoomLog
+        if self.kind == "memory":
+            log = MemoryLog(**self.options)
+        elif self.kind == "redis":
+            log = RedisLog(locate(str(self.store)), **self.options)
+        else:
+            log = SqliteLog(Path(self.store), **self.options)
         log.feed = self._feed
         return log
 

@@ -62,8 +62,8 @@ async def test_who_joins_in_the_middle_gets_every_message_once(rooms):
         assert member.got == list(range(member.got[0], newest + 1))
 
 
-async def test_readers_see_whole_stretches_while_old_messages_are_dropped(kind, database):
-    async with Rooms(kind, database, history=100) as rooms:
+async def test_readers_see_whole_stretches_while_old_messages_are_dropped(kind, store):
+    async with Rooms(kind, store, history=100) as rooms:
         writing = asyncio.create_task(write(rooms))
         looked = 0
         while not writing.done():

@@ -27,7 +27,8 @@ def url(kind: str, database: Path) -> str:
 
 @pytest.fixture
 async def storage(url: str) -> AsyncIterator[Storage]:
-    log, directory = open_storage(Settings(storage=url, jwt_secret="s" * 32))
+    store = open_storage(Settings(storage=url, jwt_secret="s" * 32))
+    log, directory = store.log, store.directory
     await log.open()
     yield log, directory
     await log.close()
@@ -80,7 +81,8 @@ async def test_messages_are_no_change_of_users(storage):
 
 
 async def test_the_directory_is_open_while_the_log_is(database):
-    log, directory = open_storage(Settings(storage=f"sqlite:///{database}", jwt_secret="s" * 32))
+    store = open_storage(Settings(storage=f"sqlite:///{database}", jwt_secret="s" * 32))
+    log, directory = store.log, store.directory
     with pytest.raises(Unavailable):
         await directory.get("bob")
     await log.open()
@@ -111,7 +113,8 @@ def test_the_command_line_makes_a_file_that_a_server_then_serves(database):
     assert [path.name for path in database.parent.iterdir()] == ["chat.db"]
 
     async def serve() -> list[User]:
-        log, directory = open_storage(Settings(storage=url, jwt_secret="s" * 32))
+        store = open_storage(Settings(storage=url, jwt_secret="s" * 32))
+        log, directory = store.log, store.directory
         await log.open()
         found = await directory.list()
         await log.close()
@@ -151,7 +154,8 @@ with open_users(sys.argv[1]) as users:
 
 async def test_a_ban_from_another_process_is_noticed_within_a_second(database):
     url = f"sqlite:///{database}"
-    log, directory = open_storage(Settings(storage=url, jwt_secret="s" * 32))
+    store = open_storage(Settings(storage=url, jwt_secret="s" * 32))
+    log, directory = store.log, store.directory
     noticed: list[float] = []
     directory.changed = lambda: noticed.append(time.monotonic())
     await log.open()
