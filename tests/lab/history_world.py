@@ -47,7 +47,7 @@ class World:
     def __post_init__(self) -> None:
         self.now = 0.0
         self.logs: dict[str, list[Delivered]] = {f"room{n}": [] for n in range(self.rooms)}
-        self.epochs = {room: 1 for room in self.logs}
+        self.epochs = dict.fromkeys(self.logs, 1)
         self.seats: dict[tuple[str, str], Seat] = {}
         self.online = {f"c{n}" for n in range(self.clients)}
         self.names = sorted(self.online)
@@ -213,7 +213,7 @@ class World:
             for message in log[after:]:
                 self.history.fetched(client, message, at=self.tick())
         else:
-            seat.have |= {place: message for place, message in enumerate(log, 1)}
+            seat.have |= dict(enumerate(log, 1))
         self._show(client, seat)
 
     def _show(self, client: str, seat: Seat) -> None:

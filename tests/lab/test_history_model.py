@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import msgspec
@@ -122,7 +123,7 @@ def drop_one_in_the_middle(events: list[ev.Event], kind: str, data: st.DataObjec
     assume(kind != "stock")
     seen = views(events, kind)
     last = {(event.client, event.message.room): place for place, event in seen}
-    place, event = pick(
+    place, _event = pick(
         data,
         [
             (place, event)
@@ -146,7 +147,7 @@ def swap_two(events: list[ev.Event], kind: str, data: st.DataObject) -> Spoiled:
         by_view.setdefault((event.client, event.message.room), []).append((place, event))
     pairs = []
     for (client, room), seen in by_view.items():
-        for (here, one), (there, other) in zip(seen, seen[1:], strict=False):
+        for (here, one), (there, other) in itertools.pairwise(seen):
             if any(
                 isinstance(e, ev.Left | ev.Disconnected) and e.client == client
                 for e in events[here:there]
