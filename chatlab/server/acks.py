@@ -29,7 +29,10 @@ OVERTAKING = "send-message"
 
 @dataclass(slots=True, eq=False)
 class Event:
-    """One event on its way. `arrived` is the loop's clock; storage has until `deadline`."""
+    """One event on its way. `arrived` is the loop's clock; storage has until `deadline`.
+
+    `admitted` is there when the limits have to ask another server; it may fail.
+    """
 
     session: Session
     name: str
@@ -37,6 +40,7 @@ class Event:
     arrived: float
     deadline: float
     request: Request | None = None
+    admitted: asyncio.Future[None] | None = None
     answer: Any = None
     done: bool = False
     task: asyncio.Task[None] | None = None

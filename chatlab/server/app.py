@@ -60,7 +60,7 @@ class ChatServer:
         self.sessions = Sessions()
         self._proxies = Proxies(settings.trusted_proxy, settings.origins)
         self.inboxes: dict[str, Inbox] = {}
-        self._buckets = UserBuckets(settings.whole_user_rate)
+        self._buckets = self._make_buckets()
         self._events: Chain[Event] = Chain()
         self._closing = False
         self._closing_since = 0.0
@@ -73,12 +73,14 @@ class ChatServer:
             address_of=lambda handshake: self._proxies.address(handshake.request),
             refused=lambda code: self.metrics.refusals.labels(code).inc(),
         )
+        self._manager = self._make_manager()
         self.transport = self._make_transport()
         self.rooms = Rooms(
             transport=self.transport,
             storage=self.storage,
             may_join=lambda session, room: may_join(session.claims, room),
             max_rooms=settings.max_rooms_per_socket,
+            tell=self._tell,
         )
         self.admission.attach(self.transport, self.rooms)
         chat = Chat(
@@ -157,9 +159,26 @@ class ChatServer:
         patience = max(0.1, EXIT_SECONDS - spent) if self.log.healthy else 0.1
         try:
             async with asyncio.timeout(patience):
+                await self.storage.presence.close()
                 await self.log.close()
         except TimeoutError:
             log.warning("storage did not let go in time; what was acked is stored all the same")
+
+    # --- the other servers -------------------------------------------------------------------
+
+    def _make_manager(self) -> Any:
+        return None
+
+    def _make_buckets(self) -> UserBuckets:
+        return UserBuckets(self.settings.whole_user_rate)
+
+    def _tell(self, room: str, payload: dict[str, Any]) -> None:
+        if self._manager is not None:
+            self._manager.tell(room, "receipts", payload)
+
+    def _told(self, room: str, kind: str, payload: Any) -> None:
+        if kind == "receipts":
+            self.rooms.reported(room, payload)
 
     # --- from the transport ------------------------------------------------------------------
 
@@ -180,6 +199,7 @@ class ChatServer:
             compression=settings.compression,
             allow_origin=self._proxies.allows_origin,
             transports=["polling", "websocket"] if settings.polling else ["websocket"],
+            client_manager=self._manager,
         )
 
     def _opened(self, sid: str, handshake: Handshake) -> None:
@@ -226,6 +246,8 @@ class ChatServer:
             self._buckets.spend(session.user, event.arrived)
 
     async def _handle(self, event: Event) -> Any:
+        if event.admitted is not None:  # the users' common bucket is being asked
+            await event.admitted
         return await self._events.run(event, self._call)
 
     async def _call(self, event: Event) -> Any:

@@ -71,7 +71,7 @@ class UserBuckets:
         return len(self._buckets)
 
     def spend(self, user: str, now: float) -> None:
-        """Take one of the user's tokens or raise `RateLimited`."""
+        """Take one of the user's tokens or raise `RateLimited`. There is nothing to wait for."""
         bucket = self._buckets.get(user)
         if bucket is None:
             if len(self._buckets) >= self._sweep_at:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chatlab.errors import SettingsError
 from chatlab.settings import REDIS_SCHEMES, Settings
@@ -13,6 +13,9 @@ from chatlab.storage.memory import MemoryDirectory, MemoryLog
 from chatlab.storage.presence import LocalPresence
 from chatlab.storage.sqlite import SqliteLog
 from chatlab.storage.sqlite_users import SqliteDirectory, UserFile
+
+if TYPE_CHECKING:
+    from chatlab.storage.redis_users import UserStore
 
 __all__ = ["open_storage", "open_users"]
 
@@ -56,11 +59,11 @@ def _redis(settings: Settings) -> Storage:
     return redis_storage.open_redis(settings)
 
 
-def open_users(url: str, *, create: bool = False) -> UserFile:
+def open_users(url: str, *, create: bool = False) -> UserFile | UserStore:
     """The directory that `url` names, for the command line: at once, without a loop.
 
-    With `create`, a file that does not exist yet is made. A server that has the file open notices
-    changes within a second. Raises `SettingsError` where there is nothing to open: memory, too,
+    With `create`, a file that does not exist yet is made. Every server that uses it notices changes
+    within a second. Raises `SettingsError` where there is nothing to open: memory, too,
     belongs to the server alone.
     """
     scheme = url.partition("://")[0]
@@ -69,6 +72,10 @@ def open_users(url: str, *, create: bool = False) -> UserFile:
             "memory:// keeps users in the server's own memory, out of reach of this command: "
             "start the server with --storage sqlite:///chat.db to have a list of users"
         )
+    if scheme in REDIS_SCHEMES:
+        from chatlab.storage import redis_users
+
+        return redis_users.UserStore(url)
     if scheme != "sqlite":
         raise SettingsError(f"--storage {scheme}://… is not known: use sqlite:///relative/path")
     return UserFile(sqlite_file.path_of(url), create=create)

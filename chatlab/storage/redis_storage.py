@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from chatlab.settings import Settings
 from chatlab.storage.base import Storage
-from chatlab.storage.memory import MemoryDirectory
-from chatlab.storage.presence import LocalPresence
 from chatlab.storage.redis import RedisLog
+from chatlab.storage.redis_presence import RedisPresence
 from chatlab.storage.redis_url import locate
+from chatlab.storage.redis_users import RedisDirectory
 
 __all__ = ["open_redis"]
 
@@ -20,4 +20,17 @@ def open_redis(settings: Settings) -> Storage:
         key_ttl=settings.key_ttl,
         stalled_after=settings.storage_timeout,
     )
-    return Storage(log, MemoryDirectory(), LocalPresence())
+    nodes, names = log.nodes, log.names
+    directory = RedisDirectory(nodes, names)
+    presence = RedisPresence(nodes, names, ttl=settings.presence_ttl)
+
+    def back() -> None:
+        directory.back()
+        presence.back()
+
+    log.back = back
+    return Storage(
+        log,
+        directory,
+        presence,
+    )
