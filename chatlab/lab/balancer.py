@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from chatlab.lab.card import Card
 from chatlab.lab.part import url_of
-from chatlab.lab.ports import IN_USE, free_port
+from chatlab.lab.ports import IN_USE, free_port, has_ipv6
 from chatlab.lab.process import Process
 
 __all__ = ["Balancer", "Kind", "balancer", "find_balancer"]
@@ -44,7 +44,7 @@ _CADDY: Final = """\
 }
 
 http://:%(port)d {
-	bind 127.0.0.1
+	bind %(hosts)s
 	respond %(probe)s 200
 	reverse_proxy %(servers)s {
 		lb_policy %(policy)s
@@ -75,7 +75,7 @@ defaults
     option redispatch 1
 
 frontend web
-    bind 127.0.0.1:%(port)d
+    bind %(hosts)s
     monitor-uri %(probe)s
     http-request del-header X-Forwarded-For
     http-request set-header X-Forwarded-Host %%[req.hdr(Host)]
@@ -151,7 +151,9 @@ class Balancer(Process):
         for attempt in range(_ATTEMPTS):
             if first:
                 self.port = free_port()
-            self.url = f"http://127.0.0.1:{self.port}"
+            # By name: Python's clients (aiohttp) keep no cookie of a host that is a number, and
+            # without its cookie a client that polls is not known again.
+            self.url = f"http://localhost:{self.port}"
             self._file.write_text(self.config, encoding="utf-8")
             super()._start()
             if self._answers():
@@ -182,10 +184,13 @@ class Balancer(Process):
     @property
     def config(self) -> str:
         """The program's whole settings file, as it runs."""
+        hosts = ["127.0.0.1", "::1"] if has_ipv6() else ["127.0.0.1"]
         values: dict[str, object] = {"port": self.port, "probe": self._probe}
         if self.kind == "caddy":
             policy = "cookie lb" if self.sticky else "round_robin"
+            values["hosts"] = " ".join(hosts)
             return _CADDY % {**values, "servers": " ".join(self._targets), "policy": policy}
+        values["hosts"] = ",".join(f"{host}:{self.port}" for host in hosts)
         mark = " cookie {0}" if self.sticky else ""
         line = "    server {0} {1}" + mark
         lines = (line.format(f"s{i}", target) for i, target in enumerate(self._targets))

@@ -10,7 +10,7 @@ import random
 import socket
 from pathlib import Path
 
-__all__ = ["IN_USE", "free_port"]
+__all__ = ["IN_USE", "free_port", "has_ipv6"]
 
 # What programs print when somebody else was quicker: start them again with another port.
 IN_USE = "ddress already in use"
@@ -23,7 +23,7 @@ _LOWEST, _HIGHEST = 20_000, 32_000
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has now, outside the range of outgoing connections.
+    """A TCP port that nobody has now, outside the range that outgoing connections use.
 
     Somebody may take it before it is used: whoever asks starts again on `IN_USE`. Raises
     `RuntimeError` when none is found.
@@ -33,15 +33,27 @@ def free_port() -> int:
     lowest, highest = _range()
     for _ in range(200):
         port = chance.randint(lowest, highest)
-        with socket.socket() as attempt:
+        if _is_free(socket.AF_INET, "127.0.0.1", port) and (
+            not has_ipv6() or _is_free(socket.AF_INET6, "::1", port)
+        ):
+            return port
+    raise RuntimeError(f"no free port of 127.0.0.1 between {lowest} and {highest}")
+
+
+def has_ipv6() -> bool:
+    """Whether this machine can reach itself at ::1, which `localhost` may mean first."""
+    return socket.has_ipv6 and _is_free(socket.AF_INET6, "::1", 0)
+
+
+def _is_free(family: socket.AddressFamily, host: str, port: int) -> bool:
+    try:
+        with socket.socket(family) as attempt:
             if os.name == "posix":
                 attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                attempt.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise RuntimeError(f"no free port of 127.0.0.1 between {lowest} and {highest}")
+            attempt.bind((host, port))
+    except OSError:
+        return False
+    return True
 
 
 def _range() -> tuple[int, int]:
