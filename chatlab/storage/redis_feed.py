@@ -125,7 +125,12 @@ class RedisFeed:
     # --- following ---------------------------------------------------------------------------
 
     async def follow(self, room: str) -> None:
-        """Hear a room. Returns when nothing that is stored from now on can be missed."""
+        """Hear a room. Returns when nothing that is stored from now on can be missed.
+
+        Raises `Unavailable`, at once where Redis is known to be away.
+        """
+        if not self._nodes.of(self._names.feed(room)).up:
+            raise Unavailable
         hosted = self._hosted.get(room)
         if hosted is None:
             ready: Future[None] = asyncio.get_running_loop().create_future()
