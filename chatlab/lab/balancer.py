@@ -169,7 +169,7 @@ class Balancer(Process):
     def _answers(self) -> bool:
         deadline = time.monotonic() + self._timeout
         while self.running and time.monotonic() < deadline:
-            asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+            asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=0.3)
             try:
                 asking.request("GET", self._probe)
                 if asking.getresponse().status == 200:

@@ -111,8 +111,18 @@ class Valkey(Process):
         if not self._persist:
             kept = ["--appendonly", "no"]
         usual = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
-        quiet = ["--save", "", "--daemonize", "no", "--logfile", ""]
-        return [*super()._whole_command(), *usual, *quiet, *kept, *self._options]
+        # Without the last, a replica waits five seconds for others that might want the same copy.
+        lab = [
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+            "--logfile",
+            "",
+            "--repl-diskless-sync-delay",
+            "0",
+        ]
+        return [*super()._whole_command(), *usual, *lab, *kept, *self._options]
 
     def restart(self, *, empty: bool = False) -> Self:
         """Start it again on the same port, with the same data; stop it first where it still runs.
