@@ -84,7 +84,8 @@ async def test_nothing_acked_is_lost_doubled_or_reordered_while_redis_is_away(fa
             texts = [delivery.message.text for delivery in one.fed["general"]]
             assert sorted(texts) == sorted(set(texts))
             assert set(acked) <= set(texts)
-            assert not one.renewed and not two.renewed
+            assert not one.renewed
+            assert not two.renewed
 
 
 async def test_a_frozen_redis_answers_unavailable_in_time_and_then_at_once():
@@ -98,7 +99,8 @@ async def test_a_frozen_redis_answers_unavailable_in_time_and_then_at_once():
             assert loop.time() - began < 2.0
             assert not one.log.healthy
             known = one.log.append("general", "alice", "at once", None, "")
-            assert known.done() and isinstance(known.exception(), Unavailable)
+            assert known.done()
+            assert isinstance(known.exception(), Unavailable)
             with pytest.raises(Unavailable):
                 await one.page()
             store.thaw()
@@ -128,7 +130,8 @@ async def test_redis_emptied_means_a_new_epoch_in_which_numbers_start_again(how)
             await one.send("e")
             await until(lambda: two.fed["general"][-1].message.text == "e")
             told = await two.join(after=old.seq, epoch=old.epoch)
-            assert told.lost and told.epoch != old.epoch
+            assert told.lost
+            assert told.epoch != old.epoch
             assert [message.text for message in told.messages] == ["d", "e"]
             # The new history is now longer than the old one was, and still is not taken for it.
             await one.fill(10)
@@ -162,7 +165,8 @@ async def test_an_older_snapshot_means_a_new_epoch(who, tmp_path):
             await until(lambda: one.renewed[:1] == two.renewed[:1] == ["general"])
             await one.back()
             now = await two.join(after=old.seq, epoch=old.epoch)
-            assert now.lost and now.epoch != old.epoch
+            assert now.lost
+            assert now.epoch != old.epoch
             assert [message.text for message in now.messages][:3] == ["a", "b", "c"]
             # What a server had not noticed by itself it would have heard of: one epoch for all.
             await one.fill(5)
@@ -184,7 +188,8 @@ async def test_a_redis_that_comes_back_with_everything_keeps_its_epoch():
             now = await one.join(after=old.seq, epoch=old.epoch)
             assert (now.epoch, now.lost, seqs(now.messages)) == (old.epoch, False, [301])
             await until(lambda: len(one.fed["general"]) == 301)
-            assert not one.renewed and not two.renewed
+            assert not one.renewed
+            assert not two.renewed
 
 
 async def test_what_was_stored_while_a_server_was_cut_off_is_read_in_order_when_it_is_back():

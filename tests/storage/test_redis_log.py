@@ -66,7 +66,8 @@ async def test_a_server_hears_only_of_the_rooms_that_it_follows(address):
         await two.send(room="mine")
         await two.send(room="theirs")
         await until(lambda: bool(one.fed["mine"]))
-        assert not one.fed["theirs"] and not two.fed["mine"]
+        assert not one.fed["theirs"]
+        assert not two.fed["mine"]
         (ears,) = [node.ears for node in one.log.nodes.all()]
         assert ears.channels == 2
         await one.log.unfollow("mine")
@@ -86,7 +87,7 @@ async def test_following_again_at_once_misses_nothing(address):
             await until(lambda n=n: texts(one)[-1:] == [str(n)])
 
 
-@pytest.mark.parametrize("room", ["a}b{c", "{}", "}", "room with spaces", "é👋", "a:b%7D", "x" * 64])
+@pytest.mark.parametrize("room", ["a}b{c", "{}", "}", "with spaces", "é👋", "a:b%7D", "x" * 64])
 async def test_any_legal_name_is_a_room_of_its_own(address, room):
     async with servers(address, 2, room) as (one, two):
         await one.send("here", room=room)
