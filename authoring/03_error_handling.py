@@ -658,8 +658,8 @@ for each in (naive, wrapped, chat):
 # 2. An answer says what was wrong, in a word for a program, and whether to try again.
 # 3. Say no to a missing value, also where nothing would raise: `None` may mean *everybody*.
 #
-# Next: what one client can do to a server by being fast. That is lesson 04. Or look something up in
-# the [quick reference](09_quick_reference.ipynb).
+# Next: what one client can do to a server by being fast, in [04 Rate limiting](04_rate_limiting.ipynb).
+# Or look something up in the [quick reference](09_quick_reference.ipynb).
 
 # %% [markdown]
 # ## Further

@@ -19,15 +19,16 @@
 # The patterns of the lessons, in JavaScript and in Python that has been run; and behind them the
 # [glossary](#Glossary) with every word that the lessons use:
 #
-# [Ack](#Ack) · [Authentication](#Authentication) · [Backoff](#Backoff) ·
+# [Ack](#Ack) · [Atomic](#Atomic) · [Authentication](#Authentication) · [Backoff](#Backoff) ·
 # [Backpressure](#Backpressure) · [Broadcast](#Broadcast) · [Callback](#Callback) ·
 # [Claim](#Claim) · [Epoch](#Epoch) · [Event](#Event) · [Fail closed](#Fail-closed) ·
-# [Fan-out](#Fan-out) · [Fire and forget](#Fire-and-forget) · [Handler](#Handler) ·
-# [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) · [Jitter](#Jitter) ·
-# [Join](#Join) · [Load balancer](#Load-balancer) · [Middleware](#Middleware) ·
+# [Fan-out](#Fan-out) · [Fire and forget](#Fire-and-forget) · [Fixed window](#Fixed-window) ·
+# [Handler](#Handler) · [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) · [Jitter](#Jitter) ·
+# [Join](#Join) · [Lease](#Lease) · [Load balancer](#Load-balancer) · [Middleware](#Middleware) ·
 # [Namespace](#Namespace) · [Rate limiting](#Rate-limiting) · [Receipt](#Receipt) ·
 # [Retry](#Retry) · [Room](#Room) · [Seq](#Seq) · [Session](#Session) · [Sid](#Sid) ·
-# [Signature](#Signature) · [Timeout](#Timeout) · [Token](#Token) · [Validation](#Validation)
+# [Signature](#Signature) · [Sliding window](#Sliding-window) · [Timeout](#Timeout) ·
+# [Token](#Token) · [Token bucket](#Token-bucket) · [Validation](#Validation)
 #
 # | Pattern | JavaScript | Python |
 # |---|---|---|
@@ -278,6 +279,10 @@ print("running" if chat.running else "stopped")
 # means what the server makes it mean. In this workshop `ok: true` means *stored*. First met in
 # [lesson 01](01_acknowledgements.ipynb).
 #
+# ### Atomic
+# Done whole or not at all, and with nothing else in between. Looking at a number and then changing it
+# is two steps, so it is not atomic.
+#
 # ### Authentication
 # Finding out who is at the other end, and being sure of it. What that person may then do is another
 # question, *authorization*.
@@ -321,6 +326,10 @@ print("running" if chat.running else "stopped")
 # Sending without asking for an answer. The sender learns nothing, in particular not that the
 # message was lost.
 #
+# ### Fixed window
+# A way of [rate limiting](#Rate-limiting): count the events of a second, refuse what is over the
+# limit, and begin again at 0 with the next second.
+#
 # ### Handler
 # The function that the server runs when an [event](#Event) of a certain name arrives.
 #
@@ -341,6 +350,10 @@ print("running" if chat.running else "stopped")
 # ### Join
 # Entering a [room](#Room), to receive what is sent there. (It has nothing to do with a database's
 # `JOIN`.)
+#
+# ### Lease
+# A part of something shared, handed to one server for its own use. A server that leased ten tokens
+# of a [token bucket](#Token-bucket) decides on ten events without asking again.
 #
 # ### Load balancer
 # A program in front of several equal servers that hands each new connection to one of them.
@@ -383,6 +396,10 @@ print("running" if chat.running else "stopped")
 # A number, computed from a text and a secret, that nobody can compute without the secret. It shows
 # that the text was not changed. It does not hide the text.
 #
+# ### Sliding window
+# A way of [rate limiting](#Rate-limiting) by the events of the second that ends now, whenever now is.
+# Unlike a [fixed window](#Fixed-window) it has no end at which the counting begins again.
+#
 # ### Timeout
 # The time after which the one who waits gives up. It says nothing about what happened at the other
 # end.
@@ -391,6 +408,10 @@ print("running" if chat.running else "stopped")
 # Here: a *JSON Web Token* (JWT), a few [claims](#Claim) as JSON with a [signature](#Signature) over
 # them. A login service hands it to the client, and the client shows it to the chat server. Anybody
 # can read it; nobody can change it unseen.
+#
+# ### Token bucket
+# A way of [rate limiting](#Rate-limiting): tokens flow in at a *rate*, at most a *burst* of them fits,
+# and each event takes one out. It has nothing to do with a login's [token](#Token).
 #
 # ### Validation
 # Checking that a payload has the shape and the values that a [handler](#Handler) was written for,
