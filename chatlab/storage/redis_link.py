@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from asyncio import Future
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection
@@ -19,13 +19,11 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from chatlab.errors import Unavailable
 from chatlab.storage.base import fail
+from chatlab.storage.redis_connect import Connect, hang_up, in_words
 
-__all__ = ["Connect", "Link", "retry_pauses"]
+__all__ = ["Link", "retry_pauses"]
 
 log = logging.getLogger(__name__)
-
-Connect: TypeAlias = Callable[[], Awaitable[AbstractConnection]]
-"""Makes a connection that is ready for commands, or raises RedisError or OSError."""
 
 Command: TypeAlias = tuple[str | bytes | int | float, ...]
 
@@ -50,12 +48,13 @@ class Link:
         self.changed: Callable[[], None] = lambda: None
         self.up = False
         self.connects = 0
-        self.reason: Exception | None = None
+        self.reason: str | None = None
         self._connect = connect
         self._stalled_after = stalled_after
         self._queue: list[tuple[Command, Future[Any]]] = []
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._session: asyncio.Timeout | None = None
 
     def start(self) -> None:
         """Begin to connect; `changed` tells when the link is up."""
@@ -68,7 +67,7 @@ class Link:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        self._down([])
+        self._down([], "closed")
 
     def call(self, *command: str | bytes | int | float) -> Future[Any]:
         """Send a command. The future fails with `Unavailable`, or with Redis's `ResponseError`."""
@@ -78,6 +77,12 @@ class Link:
         self._queue.append((command, future))
         self._work.set()
         return future
+
+    def reconnect(self, reason: str) -> None:
+        """Let go of the connection and make another. What was not answered fails."""
+        if self.up and self._session is not None and not self._session.expired():
+            self.reason = reason
+            self._session.reschedule(0)
 
     def check(self) -> None:
         """Find out now whether Redis is still there, rather than at the next command."""
@@ -94,27 +99,29 @@ class Link:
                     connection = await self._connect()
                 self._is_up()
                 pause = retry_pauses()
-                while True:
-                    batch = await self._next_batch()
-                    async with asyncio.timeout(self._stalled_after):
-                        await self._exchange(connection, batch)
+                async with asyncio.timeout(None) as self._session:
+                    while True:
+                        batch = await self._next_batch()
+                        async with asyncio.timeout(self._stalled_after):
+                            await self._exchange(connection, batch)
             except (RedisError, OSError) as error:  # OSError includes TimeoutError
-                self.reason = error
-                self._down(batch)
+                self._down(batch, in_words(error, self._stalled_after))
             except Exception as error:
                 log.exception("a link to Redis failed")
-                self.reason = error
-                self._down(batch)
+                self._down(batch, in_words(error, self._stalled_after))
             finally:
                 if connection is not None:
-                    await _hang_up(connection)
+                    await hang_up(connection)
 
     def _is_up(self) -> None:
         self.up, self.reason = True, None
         self.connects += 1
         self.changed()
 
-    def _down(self, batch: list[tuple[Command, Future[Any]]]) -> None:
+    def _down(self, batch: list[tuple[Command, Future[Any]]], reason: str) -> None:
+        if not self.up or self.reason is None:  # else it was told to reconnect, and why
+            self.reason = reason
+        self._session = None
         waiting, self._queue = self._queue, []
         was_up, self.up = self.up, False
         for _, future in batch + waiting:
@@ -149,8 +156,3 @@ class Link:
             else:
                 if not future.done():
                     future.set_result(reply)
-
-
-async def _hang_up(connection: AbstractConnection) -> None:
-    with contextlib.suppress(RedisError, OSError):
-        await connection.disconnect(nowait=True)

@@ -1,97 +1,69 @@
 """The Redis that the server talks to: which node has what, how scripts run, what is heard.
 
-A node is two links and a pair of ears: appends go out on a link of their own, so that they wait for
-nobody's page of history. Which node has a key is the topology's business.
+What a node is, redis_node.py says; which node has a key is the topology's business.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import NoScriptError, ResponseError
 
 from chatlab.errors import SettingsError, Unavailable
-from chatlab.storage.redis_link import Connect, Link
+from chatlab.storage.base import fail
+from chatlab.storage.redis_cluster import Cluster
+from chatlab.storage.redis_connect import Connect
+from chatlab.storage.redis_link import Link
+from chatlab.storage.redis_node import Node
 from chatlab.storage.redis_scripts import Script
-from chatlab.storage.redis_subscriber import Handler, Subscriber
-from chatlab.storage.redis_topology import Topology, topology_of
+from chatlab.storage.redis_sentinel import Sentinel
+from chatlab.storage.redis_subscriber import Handler, Subscription
+from chatlab.storage.redis_topology import Single, Topology
 from chatlab.storage.redis_url import Location
 
 __all__ = ["Node", "Nodes"]
 
 log = logging.getLogger(__name__)
 
-
-class Node:
-    """One Redis: a link for what is stored, one for everything else, and what is heard of it.
-
-    `lost` is called when a part of it goes away, `back` when all of it is there (again).
-    """
-
-    def __init__(self, name: str, connect: Connect, *, stalled_after: float, sharded: bool) -> None:
-        self.name = name
-        self.writes = Link(connect, stalled_after=stalled_after)
-        self.others = Link(connect, stalled_after=stalled_after)
-        self.ears = Subscriber(connect, stalled_after=stalled_after, sharded=sharded)
-        self.lost: Callable[[], None] = lambda: None
-        self.back: Callable[[], None] = lambda: None
-        self._was_up = False
-        for part in (self.writes, self.others, self.ears):
-            part.changed = self._changed
-
-    @property
-    def up(self) -> bool:
-        """Whether commands are answered and every channel is heard."""
-        return self.writes.up and self.others.up and self.ears.up
-
-    def start(self) -> None:
-        """Begin to connect."""
-        for part in (self.writes, self.others, self.ears):
-            part.start()
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        for part in (self.writes, self.others, self.ears):
-            part.changed = lambda: None
-            await part.close()
-
-    def _changed(self) -> None:
-        was_up, self._was_up = self._was_up, self.up
-        if was_up and not self._was_up:
-            log.warning("Redis at %s is away: %s", self.name, self.reason)
-            for link in (self.writes, self.others):
-                link.check()
-            self.lost()
-        elif self._was_up and not was_up:
-            log.info("Redis at %s is there", self.name)
-            self.back()
-
-    @property
-    def reason(self) -> object:
-        """Why it is away."""
-        return self.writes.reason or self.others.reason or "not listening"
+TOPOLOGIES: Final[dict[str, type[Topology]]] = {
+    "single": Single,
+    "sentinel": Sentinel,
+    "cluster": Cluster,
+}
+REFUSALS: Final = 20  # of a command, until it is given up
+REFUSAL_PAUSE: Final = 0.05  # seconds between them
 
 
 class Nodes:
     """Every node of one Redis, be it a single one or a cluster of them.
 
-    `stalled_after` is in seconds: silence for that long is an outage. `lost` and `back` are called
-    on the loop with a node that went away or has come back; `moved` with a channel that has to be
-    looked at again, because what was published on it may have been missed.
+    `stalled_after` is in seconds: silence for that long is an outage. These are called on the loop:
+    `lost` with a node that went away, or took over from one that did; `back` with a node of which
+    everything is heard (again); `moved` with a channel that is heard from another node now, where
+    what was published in between has to be read.
     """
 
     def __init__(self, location: Location, *, stalled_after: float) -> None:
         self.lost: Callable[[Node], None] = lambda node: None
         self.back: Callable[[Node], None] = lambda node: None
+        self.moved: Callable[[str], None] = self._look_at_everything
         self.location = location
         self._stalled_after = stalled_after
-        self._topology: Topology = topology_of(location)
         self._nodes: dict[str, Node] = {}
+        self._astray: dict[str, Subscription] = {}
         self._changed = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._topology = TOPOLOGIES[location.kind](location)
+        self._topology.found = self._found
+        self._topology.gone = self._gone
+        self._topology.relocated = lambda name, why: self._nodes[name].reconnect(why)
+        self._topology.changed = self._rehome
+        self._topology.troubled = lambda: not self.up
         self.publish_command = "SPUBLISH" if self._topology.sharded else "PUBLISH"
 
     @property
@@ -107,7 +79,7 @@ class Nodes:
         """Connect. Raises `SettingsError` where Redis is not there within `patience` seconds."""
         try:
             async with asyncio.timeout(patience):
-                await self._topology.open(self._node, patience)
+                await self._topology.open()
                 while not self.up:
                     self._changed.clear()
                     await self._changed.wait()
@@ -117,29 +89,16 @@ class Nodes:
             await self.close()
             raise SettingsError(f"--storage {self.location.shown} cannot be used: {why}") from None
 
-    def _node(self, name: str, connect: Connect) -> Node:
-        """The topology has found a node."""
-        node = self._nodes[name] = Node(
-            name, connect, stalled_after=self._stalled_after, sharded=self._topology.sharded
-        )
-
-        def lost() -> None:
-            self.lost(node)
-
-        def back() -> None:
-            self._changed.set()
-            self.back(node)
-
-        node.lost, node.back = lost, back
-        node.start()
-        return node
-
     async def close(self) -> None:
         """Let go of everything; what was not answered fails with `Unavailable`."""
         await self._topology.close()
         for node in self._nodes.values():
             await node.close()
         self._nodes.clear()
+        for _, confirmed in self._astray.values():
+            fail(confirmed, Unavailable())
+        self._astray.clear()
+        await asyncio.gather(*self._closing)
 
     def of(self, name: str) -> Node:
         """The node that has a key or a channel. Raises `Unavailable` where none is known."""
@@ -147,6 +106,68 @@ class Nodes:
         if node is None:
             raise Unavailable
         return node
+
+    # --- nodes that come, go, and have other keys than before ----------------------------------
+
+    def _found(self, name: str, connect: Connect) -> None:
+        node = self._nodes[name] = Node(
+            name, connect, stalled_after=self._stalled_after, sharded=self._topology.sharded
+        )
+
+        def lost() -> None:
+            self._topology.look()
+            self.lost(node)
+
+        def back() -> None:
+            self._changed.set()
+            self.back(node)
+
+        def astray(channel: str) -> None:
+            self._astray[channel] = node.ears.release(channel)
+            self._topology.look()
+
+        def adopted(channel: str) -> None:
+            if node.up:  # else it is about to be `back` as a whole
+                self.moved(channel)
+
+        node.lost, node.back = lost, back
+        node.ears.astray, node.ears.adopted = astray, adopted
+        node.start()
+
+    def _gone(self, name: str) -> None:
+        node = self._nodes.pop(name)
+        log.info("Redis at %s has no keys any more", name)
+        for channel in node.ears.subscribed:
+            self._astray[channel] = node.ears.release(channel)
+        self._changed.set()
+        closing = asyncio.get_running_loop().create_task(node.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def _rehome(self) -> None:
+        """Hear every channel from the node that has it by now."""
+        for node in self._nodes.values():
+            for channel in node.ears.subscribed:
+                if self._topology.node_of(channel) != node.name:
+                    self._astray[channel] = node.ears.release(channel)
+        successors = set[Node]()
+        for channel in list(self._astray):
+            home = self._nodes.get(self._topology.node_of(channel))
+            if home is not None:
+                home.ears.adopt(channel, self._astray.pop(channel))
+                if not home.up:
+                    successors.add(home)
+        for node in successors:  # whether it has all that its predecessor had is to be seen
+            self.lost(node)
+
+    def _look_at_everything(self, channel: str) -> None:
+        """Where nobody cares to look at a single channel, all of its node is looked at."""
+        with contextlib.suppress(Unavailable):
+            node = self.of(channel)
+            self.lost(node)
+            self.back(node)
+
+    # --- commands ------------------------------------------------------------------------------
 
     async def run(self, script: Script, keys: list[str], *args: str | bytes | int) -> bytes:
         """Run a script; returns its packed reply. Raises `Unavailable`.
@@ -163,20 +184,28 @@ class Nodes:
     async def _run(
         self, kind: str, script: Script, keys: list[str], args: tuple[str | bytes | int, ...]
     ) -> bytes:
-        for last in (False, False, True):
+        loaded: Link | None = None
+        for attempt in range(REFUSALS):
             link: Link = getattr(self.of(keys[0]), kind)
             try:
                 reply: bytes = await link.call("EVALSHA", script.digest, len(keys), *keys, *args)
                 return reply
             except NoScriptError:
-                if last:
-                    raise Unavailable from None
+                if loaded is link:
+                    break
+                loaded = link
                 await self._load(link, script)
             except ResponseError as error:
-                if last or not await self._topology.moved(error):
-                    log.warning("Redis refused a script: %s", error)
-                    raise Unavailable from None
-        raise AssertionError("unreachable")
+                await self._heed("a script", error, attempt)
+        raise Unavailable
+
+    async def _heed(self, what: object, error: ResponseError, attempt: int) -> None:
+        """Returns when it makes sense to send a refused command again. Raises `Unavailable`."""
+        if not self._topology.moved(error) or attempt == REFUSALS - 1:
+            log.warning("Redis refused %s: %s", what, error)
+            raise Unavailable from None
+        if attempt:
+            await asyncio.sleep(REFUSAL_PAUSE)
 
     async def _load(self, link: Link, script: Script) -> None:
         try:
@@ -187,34 +216,42 @@ class Nodes:
 
     async def command(self, key: str, *command: str | bytes | int) -> Any:
         """Run one command on the node that has `key`. Raises `Unavailable`."""
-        for last in (False, True):
+        for attempt in range(REFUSALS):
             try:
                 return await self.of(key).others.call(*command)
             except ResponseError as error:
-                if last or not await self._topology.moved(error):
-                    log.warning("Redis refused %s: %s", command[0], error)
-                    raise Unavailable from None
-        raise AssertionError("unreachable")
+                await self._heed(command[0], error, attempt)
+        raise Unavailable
 
     def publish(self, channel: str, message: bytes) -> None:
         """Publish a message that may be lost: while Redis is away it is, without a word."""
         try:
-            self.of(channel).others.call(self.publish_command, channel, message).add_done_callback(
-                _heed_not
-            )
+            published = self.of(channel).others.call(self.publish_command, channel, message)
         except Unavailable:
             return
+        published.add_done_callback(self._heed_publishing)
+
+    def _heed_publishing(self, published: Future[Any]) -> None:
+        if not published.cancelled():
+            error = published.exception()
+            if isinstance(error, ResponseError):
+                self._topology.moved(error)  # for the next one
 
     def subscribe(self, channel: str, handler: Handler) -> Future[None]:
         """Hear a channel; see `Subscriber.subscribe`. Raises `Unavailable`."""
-        return self.of(channel).ears.subscribe(channel, handler)
+        home = self.of(channel)
+        astray = self._astray.pop(channel, None)
+        if astray is not None:
+            fail(astray[1], Unavailable())
+        for node in self._nodes.values():
+            if node is not home:  # it was to be heard there, and has not been moved yet
+                node.ears.unsubscribe(channel)
+        return home.ears.subscribe(channel, handler)
 
     def unsubscribe(self, channel: str) -> None:
         """Hear a channel no more."""
+        astray = self._astray.pop(channel, None)
+        if astray is not None:
+            fail(astray[1], Unavailable())
         for node in self._nodes.values():
             node.ears.unsubscribe(channel)
-
-
-def _heed_not(published: Future[Any]) -> None:
-    if not published.cancelled():
-        published.exception()

@@ -1,82 +1,66 @@
-"""Which Redis has what: one server, the master that Sentinel names, or the nodes of a cluster."""
+"""What every kind of Redis has in common: nodes, each of which has some of the keys.
+
+A single server is here; the master that Sentinel names is in redis_sentinel.py, and a cluster in
+redis_cluster.py.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, Protocol
 
-from redis.asyncio.connection import AbstractConnection, Connection
 from redis.exceptions import ResponseError
 
-from chatlab.storage.redis_link import Connect
+from chatlab.storage.redis_connect import Connect, connect_to
 from chatlab.storage.redis_url import Location
 
-__all__ = ["Topology", "connect_to", "topology_of"]
+__all__ = ["Single", "Topology"]
 
 
-class Topology(Protocol):
-    """Knows the nodes. `reason` says why none is known."""
+class Topology:
+    """Knows the nodes, and tells of them through the functions that it is given.
 
-    sharded: bool
-    reason: object
+    `found` gets the name of a node and how to connect to it; `gone` that of one which has no keys
+    any more; `relocated` that of one which is at another address by now, and a word on it;
+    `changed` is called when keys may belong to other nodes, or have been looked up again.
+    `troubled` tells whether a node is away. `reason` says why no node is known.
+    """
 
-    async def open(self, found: Callable[[str, Connect], Any], patience: float) -> None:
-        """Find the nodes and tell `found` of each."""
+    sharded = False
+
+    def __init__(self, location: Location) -> None:
+        self.found: Callable[[str, Connect], object] = lambda name, connect: None
+        self.gone: Callable[[str], object] = lambda name: None
+        self.relocated: Callable[[str, str], object] = lambda name, why: None
+        self.changed: Callable[[], object] = lambda: None
+        self.troubled: Callable[[], bool] = lambda: False
+        self.reason: object = None
+        self.location = location
+
+    async def open(self) -> None:
+        """Find the nodes. Returns when they are known."""
+        raise NotImplementedError
 
     async def close(self) -> None:
         """Let go."""
 
     def node_of(self, name: str) -> str:
-        """The name of the node that has a key or channel."""
+        """The name of the node that has a key or channel; an empty one where none is known."""
+        return self.location.shown
 
-    async def moved(self, error: ResponseError) -> bool:
-        """Whether the error says that keys belong to another node, which is known now."""
+    def look(self) -> None:
+        """Find out soon whether the nodes are still where they were."""
 
+    def moved(self, error: ResponseError) -> bool:
+        """Whether Redis has refused a command because its keys are elsewhere, or on their way.
 
-def topology_of(location: Location) -> Topology:
-    """The topology that a location calls for."""
-    return _Single(location)
-
-
-async def connect_to(options: dict[str, Any]) -> AbstractConnection:
-    """A connection that answers. Raises RedisError or OSError.
-
-    redis-py's own timeouts and repetitions are off: what was sent and not answered must not be sent
-    again, and how long to wait is the link's to say.
-    """
-    kind = options.get("connection_class", Connection)
-    rest = {name: value for name, value in options.items() if name != "connection_class"}
-    connection: AbstractConnection = kind(
-        **rest, protocol=2, socket_timeout=None, socket_connect_timeout=None, driver_info=None
-    )
-    try:
-        await connection.connect()  # type: ignore[no-untyped-call]
-        await connection.send_command("PING", check_health=False)
-        await connection.read_response(timeout=math.inf)
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    return connection
+        Such a command has not run, and may be sent again.
+        """
+        return False
 
 
-class _Single:
+class Single(Topology):
     """One server."""
 
-    sharded = False
-
-    def __init__(self, location: Location) -> None:
-        self.reason: object = None
-        self._location = location
-
-    async def open(self, found: Callable[[str, Connect], Any], patience: float) -> None:
-        found(self._location.shown, lambda: connect_to(self._location.options))
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
-
-    def node_of(self, name: str) -> str:
-        return self._location.shown
-
-    async def moved(self, error: ResponseError) -> bool:
-        return False
+    async def open(self) -> None:
+        """There is nothing to find."""
+        self.found(self.location.shown, lambda: connect_to(self.location.options))

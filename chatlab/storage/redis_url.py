@@ -1,48 +1,50 @@
 """What may stand behind `--storage` for Redis: read, checked, and shown without its secrets.
 
-redis-py reads `redis://`, `rediss://` and `unix://`; Valkey's names for them, and URLs for Sentinel
-and Redis Cluster, are ours.
+redis-py reads `redis://`, `rediss://` and `unix://`; Valkey's names for them, and addresses of
+Sentinel and of a Redis Cluster, are ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from typing import Any, Final, NoReturn
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
 from chatlab.errors import SettingsError
 
 __all__ = ["SCHEMES", "Location", "locate"]
 
-_PLAIN: Final = {
-    "redis": "redis",
-    "rediss": "rediss",
-    "valkey": "redis",
-    "valkeys": "rediss",
-    "unix": "unix",
+_EXAMPLES: Final = {
+    "single": "user:password@host:6379/0",
+    "unix": "/run/valkey.sock",
+    "sentinel": "user:password@host1:26379,host2:26379/mymaster/0",
+    "cluster": "user:password@host1:6379,host2:6379",
 }
-_SEVERAL: Final = {"redis+sentinel": "sentinel", "redis+cluster": "cluster"}
-SCHEMES: Final = (*_PLAIN, *_SEVERAL)
+# What a scheme means, and whether it is over TLS.
+_SCHEMES: Final = {"unix": ("unix", False)} | {
+    name + suffix: (kind, name.endswith("ss") or name == "valkeys")
+    for name in ("redis", "rediss", "valkey", "valkeys")
+    for suffix, kind in (("", "single"), ("+sentinel", "sentinel"), ("+cluster", "cluster"))
+}
+SCHEMES: Final = tuple(_SCHEMES)
 
 _PREFIX: Final = "chatlab"
 _LEGAL_PREFIX: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-"
 )
-_OPTIONS: Final = frozenset(
-    {
-        "db",
-        "username",
-        "password",
-        "ssl_cert_reqs",
-        "ssl_ca_certs",
-        "ssl_certfile",
-        "ssl_keyfile",
-        "ssl_check_hostname",
-    }
+_LOGIN: Final = ("username", "password")
+_SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
+_TLS: Final = (
+    "ssl_cert_reqs",
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_check_hostname",
 )
-_SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
+_CERT_REQS: Final = ("none", "optional", "required")
+_YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,92 +69,143 @@ class Location:
 
 
 def locate(url: str) -> Location:
-    """What `url` means. Raises `SettingsError` with a sentence that names no secret."""
-    scheme = url.partition("://")[0]
-    if scheme not in SCHEMES:
-        raise SettingsError(f"--storage {scheme}://… is not known")
+    """What `url` means. Raises `SettingsError` with a sentence that shows no secret."""
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise SettingsError(f"--storage: expected one of {', '.join(SCHEMES)}, and then ://")
     try:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
     except ValueError:
-        raise _unreadable(scheme) from None
-    prefix = query.pop("prefix", _PREFIX)
-    if not prefix or not _LEGAL_PREFIX.issuperset(prefix):
-        raise SettingsError(f"--storage: prefix={prefix} may hold letters, digits and _ . : - only")
-    known = _OPTIONS | (_SENTINEL_OPTIONS if scheme == "redis+sentinel" else frozenset())
-    for name in query:
-        if name not in known:
-            raise SettingsError(f"--storage: {name!r} is not an option of a {scheme}:// address")
-    if scheme in _SEVERAL:
-        return _several(scheme, parts.netloc, parts.path, query, prefix)
-    return _single(scheme, url, query, prefix)
+        _unreadable(scheme)
+    # A password with one of these signs would be read as something else, and be shown.
+    if "@" in parts.path or "#" in url or any("@" in name for name in query):
+        _unreadable(scheme, "; in a password, write %2F for /, %3F for ?, %23 for # and %40 for @")
+    return _Reader(scheme, parts, query).location()
 
 
-def _single(scheme: str, url: str, query: dict[str, str], prefix: str) -> Location:
-    address = url.partition("://")[2].partition("?")[0]
-    rewritten = f"{_PLAIN[scheme]}://{address}" + (f"?{urlencode(query)}" if query else "")
-    try:
-        options: dict[str, Any] = dict(parse_url(rewritten))
-    except ValueError:
-        raise _unreadable(scheme) from None
-    path = urlsplit(rewritten).path.strip("/")
-    if scheme == "unix":
-        if not options.get("path"):
-            raise SettingsError(
-                "--storage unix:// needs the socket's path: unix:///run/valkey.sock"
-            )
-    elif not options.get("host"):
-        raise _unreadable(scheme)
-    elif path and not path.isdecimal():
-        raise SettingsError(f"--storage {scheme}://…/{path}: a database is a number")
-    shown = f"{scheme}://{address.rpartition('@')[2]}"
-    return Location("single", shown, prefix, int(options.get("db") or 0), options)
+class _Reader:
+    """Reads one address."""
 
+    def __init__(self, scheme: str, parts: SplitResult, query: dict[str, str]) -> None:
+        self.scheme = scheme
+        self.kind, self.tls = _SCHEMES[scheme]
+        self.path = parts.path
+        self.query = query
+        self.credentials, _, self.addresses = parts.netloc.rpartition("@")
 
-def _several(scheme: str, netloc: str, path: str, query: dict[str, str], prefix: str) -> Location:
-    kind = _SEVERAL[scheme]
-    credentials, _, addresses = netloc.rpartition("@")
-    hosts = tuple(
-        _host(scheme, one, 26_379 if kind == "sentinel" else 6_379) for one in addresses.split(",")
-    )
-    options: dict[str, Any] = {name: query[name] for name in query if name in _OPTIONS}
-    if credentials:
-        user, _, password = credentials.partition(":")
-        options |= {"username": unquote(user) or None, "password": unquote(password) or None}
-    service, _, database = path.strip("/").partition("/")
-    if kind == "cluster" and service:
-        raise SettingsError("--storage redis+cluster:// has no database: a cluster has only one")
-    if kind == "sentinel" and not service:
-        raise SettingsError(
-            "--storage redis+sentinel:// needs the service's name: "
-            "redis+sentinel://host1:26379,host2:26379/mymaster"
+    def location(self) -> Location:
+        if self.kind == "unix":
+            return self._unix()
+        several = self.kind != "single"
+        port = 26_379 if self.kind == "sentinel" else 6_379
+        addresses = self.addresses.split(",") if several else [self.addresses]
+        hosts = tuple(self._host(one, port) for one in addresses)
+        self._check_options()
+        service, _, path = self.path.removeprefix("/").partition("/")
+        if self.kind != "sentinel":
+            service, path = "", self.path.removeprefix("/")
+        elif not service:
+            _refuse(f"a {self.scheme}:// address ends with the service's name", self.scheme)
+        database = self._database(path)
+        options = self._login() | self._tls() | {"db": database}
+        if not several:
+            options |= {"host": hosts[0][0], "port": hosts[0][1]}
+        shown = f"{self.scheme}://{self.addresses}"
+        shown += f"/{service}" if service else ""
+        shown += "" if self.kind == "cluster" else f"/{database}"
+        return Location(
+            self.kind,
+            shown,
+            self._prefix(),
+            database,
+            options,
+            hosts if several else (),
+            unquote(service),
+            self._tls() | self._login("sentinel_") if self.kind == "sentinel" else None,
         )
-    number = database or options.pop("db", "0") or "0"
-    if not number.isdecimal():
-        raise SettingsError(f"--storage {scheme}://…/{number}: a database is a number")
-    options["db"] = int(number)
-    sentinel_options = {
-        name.removeprefix("sentinel_"): query[name] for name in query if name in _SENTINEL_OPTIONS
-    }
-    shown = f"{scheme}://{addresses}{path}"
-    return Location(kind, shown, prefix, int(number), options, hosts, service, sentinel_options)
+
+    def _unix(self) -> Location:
+        if self.addresses or not self.path.strip("/"):
+            _refuse("unix:// is followed by the socket's whole path", self.scheme)
+        self._check_options()
+        database = self._database("")
+        path = unquote(self.path)
+        options = {"connection_class": UnixDomainSocketConnection, "path": path, "db": database}
+        shown = f"unix://{self.path}" + (f"?db={database}" if database else "")
+        return Location("single", shown, self._prefix(), database, self._login() | options)
+
+    def _host(self, address: str, port: int) -> tuple[str, int]:
+        try:
+            parts = urlsplit(f"//{address}")
+            host, given = parts.hostname, parts.port
+        except ValueError:
+            _unreadable(self.scheme)
+        if not host or given == 0:
+            _unreadable(self.scheme)
+        return unquote(host), given or port
+
+    def _check_options(self) -> None:
+        known = {"prefix", *_LOGIN}
+        known |= {"db"} if self.kind != "cluster" else set()
+        known |= {*_TLS} if self.tls else set()
+        known |= {*_SENTINEL_LOGIN} if self.kind == "sentinel" else set()
+        for name in self.query:
+            if name in _TLS and not self.tls:
+                over_tls = self.scheme.replace("redis", "rediss").replace("valkey", "valkeys")
+                raise SettingsError(
+                    f"--storage: {name} is for a connection over TLS"
+                    + (f": write {over_tls}://…" if self.kind != "unix" else "")
+                )
+            if name not in known:
+                raise SettingsError(
+                    f"--storage: {name!r} is not an option of a {self.scheme}:// address; those "
+                    f"are {', '.join(sorted(known))}"
+                )
+
+    def _login(self, prefix: str = "") -> dict[str, Any]:
+        """Who to be; what stands before the hosts wins over the options."""
+        login = {
+            name: self.query[prefix + name] for name in _LOGIN if self.query.get(prefix + name)
+        }
+        if not prefix:
+            user, _, password = self.credentials.partition(":")
+            given = {"username": unquote(user), "password": unquote(password)}
+            login |= {name: value for name, value in given.items() if value}
+        return login
+
+    def _tls(self) -> dict[str, Any]:
+        if not self.tls:
+            return {"connection_class": Connection}
+        tls: dict[str, Any] = {name: self.query[name] for name in _TLS if name in self.query}
+        if tls.get("ssl_cert_reqs", "required") not in _CERT_REQS:
+            raise SettingsError(f"--storage: ssl_cert_reqs is one of {', '.join(_CERT_REQS)}")
+        if "ssl_check_hostname" in tls:
+            known = _YES_NO.get(tls["ssl_check_hostname"].lower())
+            if known is None:
+                raise SettingsError("--storage: ssl_check_hostname is true or false")
+            tls["ssl_check_hostname"] = known
+        return {"connection_class": SSLConnection, **tls}
+
+    def _database(self, path: str) -> int:
+        number = self.query.get("db") or path.removesuffix("/") or "0"
+        if path and self.kind == "cluster":
+            raise SettingsError("--storage: a cluster has one database, which has no number")
+        if not (number.isascii() and number.isdecimal()):
+            _refuse("a database is a number", self.scheme)
+        return int(number)
+
+    def _prefix(self) -> str:
+        prefix = self.query.get("prefix", _PREFIX)
+        if not prefix or not _LEGAL_PREFIX.issuperset(prefix):
+            raise SettingsError("--storage: prefix= may hold letters, digits and _ . : - only")
+        return prefix
 
 
-def _host(scheme: str, address: str, port: int) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{address}")
-        host, given = parts.hostname, parts.port
-    except ValueError:
-        raise _unreadable(scheme) from None
-    if not host:
-        raise _unreadable(scheme)
-    return host, given or port
+def _unreadable(scheme: str, hint: str = "") -> NoReturn:
+    _refuse("this cannot be read as an address", scheme, hint)
 
 
-def _unreadable(scheme: str) -> SettingsError:
-    example = {
-        "unix": "unix:///run/valkey.sock",
-        "redis+sentinel": "redis+sentinel://host1:26379,host2:26379/mymaster",
-        "redis+cluster": "redis+cluster://host1:6379,host2:6379",
-    }.get(scheme, f"{scheme}://user:password@host:6379/0")
-    return SettingsError(f"--storage {scheme}://… cannot be read as an address: write {example}")
+def _refuse(what: str, scheme: str, hint: str = "") -> NoReturn:
+    example = f"{scheme}://{_EXAMPLES[_SCHEMES[scheme][0]]}"
+    raise SettingsError(f"--storage: {what}; write it as {example}{hint}") from None
