@@ -116,16 +116,19 @@ async def connected(part, transport):
 
 
 async def test_with_a_cookie_a_client_stays_where_it_was_sent(kind, backends):
+    # Caddy draws lots for a client that it does not know: ask until both were chosen.
+    both = {"one", "two"}
     with balancer(*backends, kind=kind) as front:
         names = set()
-        for _ in range(4):
+        while names != both:
             async with visitor() as session:
                 asked = {await ask(session, front) for _ in range(4)}
                 assert len(asked) == 1
                 names |= asked
-        assert names == {"one", "two"}
         for transport in ("polling", "websocket"):
-            assert {await connected(front, transport) for _ in range(4)} == {"one", "two"}
+            names = set()
+            while names != both:
+                names.add(await connected(front, transport))
 
 
 async def test_in_turn_a_websocket_works_and_polling_does_not(kind, backends):
@@ -265,16 +268,19 @@ def test_the_doctor_finds_what_is_here():
     assert ("HAProxy" in said) == here("haproxy")
 
 
-async def test_the_servers_know_their_page_behind_it(kind):
-    with (
-        process("--trusted-proxy", "127.0.0.1") as server,
-        balancer(server, kind=kind) as front,
-    ):
+@pytest.fixture(scope="module")
+def chat():
+    with process("--trusted-proxy", "127.0.0.1") as server:
+        yield server
+
+
+async def test_the_servers_know_their_page_behind_it(kind, chat):
+    with balancer(chat, kind=kind) as front:
         async with visitor() as session:
             start = front.url + "/socket.io/?EIO=4&transport=polling"
-            for origin, status in ((front.url, 200), ("http://elsewhere.example", 400)):
+            for origin, welcome in ((front.url, True), ("http://elsewhere.example", False)):
                 async with session.get(start, headers={"Origin": origin}) as answer:
-                    assert (answer.status == 200) == (status == 200)
+                    assert (answer.status == 200) == welcome
 
 
 DRIVER = """

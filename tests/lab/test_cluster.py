@@ -29,9 +29,12 @@ def of_our_own(monkeypatch):
 
 @pytest.fixture(scope="module")
 def stock():
-    """A cluster for the tests that leave it as it was."""
-    with Cluster(2, stock="redis", name="shared") as cluster:
-        yield cluster
+    """A cluster for the tests that leave it as it was, on a Valkey that was there before."""
+    with valkey(name="mine") as store:
+        with Cluster(2, stock="redis", name="shared", valkey=store) as cluster:
+            assert cluster.store is store
+            yield cluster
+        assert store.running, "what a cluster was given outlives it"
 
 
 def alive(pid):
@@ -108,7 +111,7 @@ async def test_stock_servers_share_their_rooms_through_their_manager(stock):
 
 
 async def test_stock_servers_alone_are_as_many_chats_as_servers():
-    with Cluster(2, stock="alone") as cluster:
+    async with Cluster(2, stock="alone") as cluster:
         assert cluster.store is None
         async with (
             joined(cluster, cluster.servers[0], "alice") as alice,
@@ -190,16 +193,24 @@ def test_each_part_breaks_alone_and_its_card_shows_which():
         c.add()
 
 
-def test_a_part_that_it_does_not_have_is_named_in_the_answer():
-    with Cluster(1, stock="alone") as cluster:
-        for target, error, words in (
-            (1, IndexError, "no server 1: they are 0 to 0"),
-            ("valkey", RuntimeError, "has no valkey"),
-            ("balancer", RuntimeError, "has no balancer"),
-            ("redis", ValueError, "'valkey' or 'balancer', not 'redis'"),
-        ):
-            with pytest.raises(error, match=words):
-                cluster.kill(target)
+async def test_a_second_cluster_of_the_same_name_stops_the_first():
+    first = Cluster(1, stock="alone")
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.001)
+
+    second = await asyncio.to_thread(Cluster, 1, stock="alone")
+    assert not first.servers[0].running
+    assert second.servers[0].running
+    ticking = asyncio.create_task(tick())
+    await second.aclose()
+    ticking.cancel()
+    assert ticks > 1, "it was stopped without blocking the loop"
+    assert "○ cluster · stopped" in repr(second)
 
 
 def test_what_makes_no_sense_is_refused_before_anything_starts():
@@ -214,13 +225,6 @@ def test_what_makes_no_sense_is_refused_before_anything_starts():
 
 
 # -- the store -------------------------------------------------------------------------------------
-
-
-def test_a_valkey_that_it_was_given_outlives_it():
-    with valkey(name="mine") as store:
-        with Cluster(1, stock="redis", valkey=store) as cluster:
-            assert cluster.store is store
-        assert store.running
 
 
 async def test_clusters_on_one_foreign_store_do_not_hear_each_other(monkeypatch):
@@ -247,12 +251,6 @@ async def test_clusters_on_one_foreign_store_do_not_hear_each_other(monkeypatch)
 # -- the end ---------------------------------------------------------------------------------------
 
 
-def test_a_second_cluster_of_the_same_name_stops_the_first():
-    with Cluster(1, stock="alone") as first, Cluster(1, stock="alone") as second:
-        assert not first.servers[0].running
-        assert second.servers[0].running
-
-
 def test_where_a_server_does_not_start_nothing_of_it_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(psutil.Process().children(recursive=True))
@@ -263,7 +261,7 @@ def test_where_a_server_does_not_start_nothing_of_it_is_left(tmp_path, monkeypat
     assert not [t for t in threading.enumerate() if t.name.startswith("lab: cluster")]
 
 
-def test_where_somebody_else_was_quicker_a_server_takes_another_port(monkeypatch):
+def test_a_taken_port_is_left_alone_and_a_part_that_it_has_not_is_named(monkeypatch):
     from chatlab.lab import cluster as module
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -273,6 +271,14 @@ def test_where_somebody_else_was_quicker_a_server_takes_another_port(monkeypatch
         monkeypatch.setattr(module, "free_port", lambda: next(ports, None) or free_port())
         with Cluster(1, stock="alone") as cluster:
             assert str(busy) not in cluster.url
+            for target, error, words in (
+                (1, IndexError, "no server 1: they are 0 to 0"),
+                ("valkey", RuntimeError, "has no valkey"),
+                ("balancer", RuntimeError, "has no balancer"),
+                ("redis", ValueError, "'valkey' or 'balancer', not 'redis'"),
+            ):
+                with pytest.raises(error, match=words):
+                    cluster.kill(target)
 
 
 DRIVER = """
@@ -287,7 +293,8 @@ def watch():
     while True:
         try:
             under = psutil.Process().children(recursive=True)
-            if sum("stock.py" in " ".join(one.cmdline()) for one in under) >= 4:  # two servers, each with its watchdog
+            # Two servers, each with its watchdog.
+            if sum("stock.py" in " ".join(one.cmdline()) for one in under) >= 4:
                 break
         except psutil.Error:
             pass
@@ -345,20 +352,3 @@ def test_it_ends_with_python(tmp_path):
         assert running.wait(10) == 0
         assert running.stdout.read() == ""
         nothing_left(pids, tmp_path)
-
-
-async def test_it_is_stopped_without_blocking_the_loop():
-    cluster = Cluster(1, stock="alone")
-    ticks = 0
-
-    async def tick():
-        nonlocal ticks
-        while True:
-            ticks += 1
-            await asyncio.sleep(0.001)
-
-    ticking = asyncio.create_task(tick())
-    await cluster.aclose()
-    ticking.cancel()
-    assert ticks > 1
-    assert "○ cluster · stopped" in repr(cluster)
