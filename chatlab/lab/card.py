@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-__all__ = ["COLOURS", "SIGNS", "Card"]
+__all__ = ["COLOURS", "SIGNS", "Card", "State"]
 
 State = Literal["good", "bad", "off"]
 

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Literal, Self, TypeAlias
 
 from chatlab.lab import cluster_parts
-from chatlab.lab.balancer import Balancer, Kind, find_balancer
+from chatlab.lab.balancer import NAMES, Balancer, Kind, find_balancer
+from chatlab.lab.card import State
 from chatlab.lab.cluster_card import ClusterCard
 from chatlab.lab.part import Part
 from chatlab.lab.ports import IN_USE, free_port
@@ -70,7 +71,7 @@ class Cluster(Part):
         self.servers: list[Process] = []
         self.store: Valkey | ExternalValkey | None = None
         self.balancer: Balancer | None = None
-        self._stock = stock
+        self._stock: Literal[False, "redis", "alone"] = stock
         self._arguments = tuple(arguments)
         self._behind = balancer is not None
         self._env = {**os.environ, **(env or {})}
@@ -264,8 +265,20 @@ class Cluster(Part):
             (self.store.card(),) if self.store is not None else (),
         )
         broken = [c.title for column in columns for c in column if c.mood != "good"]
+        state = f"without {', '.join(broken)}" if broken else "running"
+        mood: State = "bad" if broken else "good"
         if self._stopped:
-            return ClusterCard(self.name, "stopped", "off", (), columns)
-        if broken:
-            return ClusterCard(self.name, f"without {', '.join(broken)}", "bad", (), columns)
-        return ClusterCard(self.name, "running", "good", (), columns)
+            state, mood = "stopped", "off"
+        return ClusterCard(self.name, state, mood, (), columns, self._note())
+
+    def _note(self) -> str:
+        words = {
+            False: "servers: chatlab",
+            "redis": "servers: stock python-socketio with its Redis manager",
+            "alone": "servers: stock python-socketio, each on its own",
+        }
+        said = [words[self._stock]]
+        if self.balancer is not None:
+            how = "a cookie keeps a client at its server" if self.balancer.sticky else "in turn"
+            said.append(f"balancer: {NAMES[self.balancer.kind]}, {how}")
+        return " · ".join(said)

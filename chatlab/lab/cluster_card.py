@@ -17,10 +17,11 @@ __all__ = ["ClusterCard"]
 class ClusterCard(Card):
     """`columns` are the parts' cards from the clients' side to the store's; empty ones are skipped.
 
-    Of each card its title, state and first row (the address) are shown.
+    Of each card its title, state and first row (the address) are shown; `note` says what runs.
     """
 
     columns: tuple[tuple[Card, ...], ...] = ()
+    note: str = ""
 
     def text(self) -> str:
         """The topology as a drawing in plain text, then one line a part."""
@@ -33,6 +34,7 @@ class ClusterCard(Card):
             f"  {SIGNS[part.mood]} {part.title:<{width}}  {part.state:<{states}}  {_address(part)}"
             for part in parts
         ]
+        lines += [f"  {self.note}"] if self.note else []
         return "\n".join([head, *self._drawing(), *(line.rstrip() for line in lines)])
 
     def _drawing(self) -> list[str]:
@@ -69,7 +71,9 @@ class ClusterCard(Card):
             f'<div style="margin-bottom:6px"><span style="color:{COLOURS[self.mood]}">'
             f"{SIGNS[self.mood]}</span> <b>{escape(self.title)}</b> · "
             f'<span style="color:{COLOURS[self.mood]}">{escape(self.state)}</span></div>'
-            f'<div style="display:flex;gap:8px">{inside}</div></div>'
+            f'<div style="display:flex;gap:8px">{inside}</div>'
+            '<div style="margin-top:6px;color:var(--jp-ui-font-color2, #808080)">'
+            f"{escape(self.note)}</div></div>"
         )
 
 

@@ -187,6 +187,11 @@ def test_each_part_breaks_alone_and_its_card_shows_which():
         assert len(c.servers) == 3
         assert c.servers[2].url.removeprefix("http://") in c.balancer.config
         assert "                       ├─ server 1 ─┤" in repr(c)
+        said = repr(c).splitlines()[-1]
+        assert said.startswith(
+            "  servers: stock python-socketio with its Redis manager · balancer: "
+        )
+        assert said.strip() in c._repr_html_()
     assert repr(c).startswith("○ cluster · stopped\n")
     assert c.stop() is c
     with pytest.raises(RuntimeError, match="is stopped"):
