@@ -46,7 +46,7 @@ def connect():
         client.close()
 
 
-def wait_until(condition, within=5.0):
+def wait_until(condition, within=20.0):
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
