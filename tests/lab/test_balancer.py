@@ -110,7 +110,7 @@ async def until(session, part, wanted, within=20.0):
 async def connected(part, transport):
     client = await raw_client(part, name="alice", transports=[transport])
     try:
-        return await client.call("who", timeout=2)
+        return await client.call("who", timeout=10)
     finally:
         await client.aclose()
 
@@ -190,7 +190,7 @@ async def test_what_a_client_says_of_its_own_address_is_not_passed_on(kind, back
 async def test_a_wire_may_stand_in_front_of_it(backends):
     with balancer(*backends) as front, Proxy(front) as wire:
         alice = await raw_client(wire, name="alice", transports=["websocket"])
-        assert await alice.call("who", timeout=2) in ("one", "two")
+        assert await alice.call("who", timeout=10) in ("one", "two")
         wire.cut()
         await alice.wait_until_disconnected()
 

@@ -105,7 +105,7 @@ async def test_told_to_finish_it_finishes_by_itself_and_can_start_again(connect)
 def test_frozen_it_answers_nothing_and_thawed_it_goes_on(connect):
     with valkey() as store:
         waiting = connect(store, socket_timeout=0.1)
-        waiting.set("said", "yes")
+        connect(store).set("said", "yes")
         store.freeze()
         assert "✗ valkey · frozen" in repr(store)
         with pytest.raises(redis.TimeoutError):
