@@ -24,7 +24,9 @@ from chatlab.server.acks import Event, Inbox
 from chatlab.server.admission import Admission
 from chatlab.server.chat import Chat
 from chatlab.server.health import Health, Metrics
+from chatlab.server.leases import LeasedBuckets
 from chatlab.server.limits import UserBuckets, spend
+from chatlab.server.manager import RoomManager
 from chatlab.server.middleware import Chain, Middleware
 from chatlab.server.proxies import Proxies
 from chatlab.server.rooms import Rooms
@@ -64,7 +66,11 @@ class ChatServer:
         self._events: Chain[Event] = Chain()
         self._closing = False
         self._closing_since = 0.0
-        self.metrics = Metrics(sockets=lambda: len(self.sessions), rooms=lambda: len(self.rooms))
+        self.metrics = Metrics(
+            sockets=lambda: len(self.sessions),
+            rooms=lambda: len(self.rooms),
+            limits_locally=lambda: isinstance(self._buckets, LeasedBuckets) and self._buckets.local,
+        )
         self.health = Health(self.log, self.metrics, self._proxies, settings.metrics_public)
         self.admission = Admission(
             settings=settings,
@@ -73,7 +79,8 @@ class ChatServer:
             address_of=lambda handshake: self._proxies.address(handshake.request),
             refused=lambda code: self.metrics.refusals.labels(code).inc(),
         )
-        self._manager = self._make_manager()
+        self._manager = RoomManager(self.storage.events)
+        self._manager.told = self._told
         self.transport = self._make_transport()
         self.rooms = Rooms(
             transport=self.transport,
@@ -159,6 +166,8 @@ class ChatServer:
         patience = max(0.1, EXIT_SECONDS - spent) if self.log.healthy else 0.1
         try:
             async with asyncio.timeout(patience):
+                if isinstance(self._buckets, LeasedBuckets):
+                    await self._buckets.close()
                 await self.storage.presence.close()
                 await self.log.close()
         except TimeoutError:
@@ -166,15 +175,12 @@ class ChatServer:
 
     # --- the other servers -------------------------------------------------------------------
 
-    def _make_manager(self) -> Any:
-        return None
-
-    def _make_buckets(self) -> UserBuckets:
-        return UserBuckets(self.settings.whole_user_rate)
+    def _make_buckets(self) -> UserBuckets | LeasedBuckets:
+        rate, shared = self.settings.whole_user_rate, self.storage.buckets
+        return UserBuckets(rate) if shared is None else LeasedBuckets(shared, rate)
 
     def _tell(self, room: str, payload: dict[str, Any]) -> None:
-        if self._manager is not None:
-            self._manager.tell(room, "receipts", payload)
+        self._manager.tell(room, "receipts", payload)
 
     def _told(self, room: str, kind: str, payload: Any) -> None:
         if kind == "receipts":
@@ -243,7 +249,7 @@ class ChatServer:
         spend(session.joins if joining else session.events, event.arrived)
         event.request = decode(event.name, args, message_limit=self.settings.max_message)
         if not joining:
-            self._buckets.spend(session.user, event.arrived)
+            event.admitted = self._buckets.spend(session.user, event.arrived)
 
     async def _handle(self, event: Event) -> Any:
         if event.admitted is not None:  # the users' common bucket is being asked

@@ -5,6 +5,7 @@ The numbers are kept by whoever does the work; here they have their names.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,13 @@ class Metrics:
     label value is kept for ever.
     """
 
-    def __init__(self, *, sockets: Callable[[], int], rooms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        sockets: Callable[[], int],
+        rooms: Callable[[], int],
+        limits_locally: Callable[[], bool],
+    ) -> None:
         self.registry = CollectorRegistry()
         self.events = Counter(
             "chatlab_events", "Events answered", ["event", "code"], registry=self.registry
@@ -51,6 +58,14 @@ class Metrics:
         connected.set_function(sockets)
         hosted = Gauge("chatlab_rooms", "Rooms with a member here", registry=self.registry)
         hosted.set_function(rooms)
+        local = Gauge(
+            "chatlab_limiter_local",
+            "1 while Redis is away and users are limited on this server by itself",
+            registry=self.registry,
+        )
+        local.set_function(lambda: float(limits_locally()))
+        tasks = Gauge("chatlab_tasks", "Tasks of the event loop", registry=self.registry)
+        tasks.set_function(lambda: len(asyncio.all_tasks()))
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from chatlab.settings import Settings
 from chatlab.storage.base import Storage
 from chatlab.storage.redis import RedisLog
+from chatlab.storage.redis_buckets import RedisBuckets
+from chatlab.storage.redis_events import RedisEvents
 from chatlab.storage.redis_presence import RedisPresence
 from chatlab.storage.redis_url import locate
 from chatlab.storage.redis_users import RedisDirectory
@@ -33,4 +35,6 @@ def open_redis(settings: Settings) -> Storage:
         log,
         directory,
         presence,
+        RedisEvents(nodes, names),
+        RedisBuckets(nodes, names, settings.whole_user_rate),
     )

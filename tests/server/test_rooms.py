@@ -268,9 +268,13 @@ async def test_an_application_may_replace_the_policy() -> None:
 
 async def test_a_room_named_like_a_socket_taps_nobody(chat: Running) -> None:
     alice, mallory = await chat.connect("alice"), await chat.connect("mallory")
-    assert (await mallory.join(alice.sio.get_sid()))["ok"]
+    transport, sid = chat.server.transport, alice.sio.get_sid()
+    assert (await mallory.join(sid))["ok"]
     await mallory.join("user:alice")
-    await chat.server.transport.emit("private", "for alice", room=alice.sio.get_sid())
+    assert [member for member, _ in transport.manager.get_participants("/", sid)] == [sid]
+    with pytest.raises(ValueError, match="room:"):
+        await transport.emit("private", "for alice", room=sid)
+    transport.push_event(sid, "private", "for alice")
     await alice.got("private")
     await mallory.call("who", {"room": "user:alice"})
     assert mallory.of("private") == []
