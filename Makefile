@@ -10,9 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat pyproject.toml requirements.lock | cksum | cut -d ' ' -f 1)
 LAB_ARGS ?=
 LOCK_ARGS ?=
+MINUTES ?= 5
+SEED ?=
+CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv lab fresh test check notebooks lock environment clean
+.PHONY: help .venv lab fresh test check notebooks chaos lock environment clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[A-Za-z.][A-Za-z._-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,6 +37,9 @@ check: $(STAMP) ## style, types, and notebooks in step with their sources
 
 notebooks: $(STAMP) ## build and execute notebooks/, exercises/ and solutions/ from authoring/ (NB=01 for one lesson)
 	$(BIN)/python authoring/build.py $(NB)
+
+chaos: $(STAMP) ## break a cluster at random while clients talk, and judge what they saw: MINUTES=5 SEED=7 CHAOS_ARGS=--stock
+	@$(BIN)/python -m chatlab.lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
 .venv: $(STAMP) ## everything that the other targets need, in .venv (they call it themselves)
 

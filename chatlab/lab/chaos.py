@@ -110,6 +110,8 @@ def _save(folder: Path, run: Run, stage: Stage, history: History) -> None:
 
 
 async def _on(stage: Stage, run: Run, history: History) -> Outcome:
+    if not run.stock:
+        await after.warm_up(stage.cluster)
     before = {
         server.name: await asyncio.to_thread(after.footprint, server) for server in stage.servers
     }
@@ -123,7 +125,10 @@ async def _on(stage: Stage, run: Run, history: History) -> Outcome:
     begun, cpu = time.monotonic(), time.process_time()
     try:
         await crowd.enter()
-        tasks += [asyncio.create_task(watch.run()), asyncio.create_task(_lateness(lateness))]
+        tasks += [
+            asyncio.create_task(watch.run()),
+            asyncio.create_task(_lateness(lateness, history)),
+        ]
         crowd.talk()
         await stage.perform(run.plan(len(stage.wires)), history)
         if run.seconds is not None:
@@ -134,7 +139,8 @@ async def _on(stage: Stage, run: Run, history: History) -> Outcome:
         late = await crowd.ring(timeout=_SETTLES)
         history.end()
         seconds, busy = time.monotonic() - begun, time.process_time() - cpu
-        problems = [*stage.problems, *crowd.let_in]
+        problems = [*stage.problems, *crowd.problems]
+        problems += [f"given up: {text}" for member in members for text in member.gave_up]
         away = [member.name for member in members if not member.connected]
         problems += [f"not back in the end: {', '.join(away)}"] if away else []
         problems += [f"without the last message: {', '.join(late)}"] if late else []
@@ -179,12 +185,15 @@ def _homes(members: Sequence[Member]) -> dict[str, set[str]]:
     return {room: {m.name for m in members if room in m.home} for room in ROOMS}
 
 
-async def _lateness(found: list[float]) -> None:
+async def _lateness(found: list[float], history: History) -> None:
     clock = asyncio.get_running_loop().time
     while True:
         due = clock() + 0.02
         await asyncio.sleep(0.02)
-        found[0] = max(found[0], clock() - due)
+        late = clock() - due
+        found[0] = max(found[0], late)
+        if late > 0.3:
+            history.note(f"the driver itself was held up for {late:.1f} s")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chatlab.backoff import Backoff
 from chatlab.client import ChatClient
-from chatlab.errors import ChatError, Forbidden
+from chatlab.errors import ChatError, Forbidden, SendFailed
 from chatlab.lab.history import History
 from chatlab.protocol import Message
 
@@ -48,6 +48,7 @@ class Member:
         self.history = history
         self.home = set(home)
         self.bells: set[str] = set()
+        self.gave_up: list[str] = []  # what it tried to say for a minute
 
     @property
     def connected(self) -> bool:
@@ -117,8 +118,13 @@ class ChatMember(Member):
                 self.bells.add(entry.room)
 
     async def say(self, room: str, text: str, *, retries: int) -> None:
-        with contextlib.suppress(ChatError):
+        try:
             await self.client.send(text, room, retries=retries)
+        except SendFailed as error:
+            if retries == _PATIENT:
+                self.gave_up.append(f"{text!r}: {error}")
+        except ChatError:
+            pass  # it left the room meanwhile, or was refused; the history has it
 
     async def move(self, chance: random.Random) -> None:
         away = sorted(room for room in ROOMS if may_enter(self.number, room))
@@ -156,7 +162,7 @@ class Crowd:
 
     def __init__(self, members: Sequence[Member], chance: random.Random, *, rate: float) -> None:
         self.members = list(members)
-        self.let_in: list[str] = []
+        self.problems: list[str] = []
         self._moving_on = True
         self._chance = chance
         self._pause = len(self.members) / rate
@@ -182,6 +188,8 @@ class Crowd:
         self._moving_on = False
         if ending:
             _, late = await asyncio.wait(ending, timeout=timeout)
+            if late:
+                self.problems.append(f"{len(late)} calls unanswered {timeout:g} s after the calm")
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -252,4 +260,4 @@ class Crowd:
             closed = [room for room in ROOMS if not may_enter(member.number, room)]
             room = self._chance.choice(closed)
             if await member.trespass(room):
-                self.let_in.append(f"{member.name} was let into {room}")
+                self.problems.append(f"{member.name} was let into {room}")

@@ -23,7 +23,8 @@ KINDS: Final = {
 }
 """The faults, and how often each is drawn in relation to the others."""
 
-_UP_AGAIN: Final = 3.0  # seconds that a process is given to start before it is hit again
+# Seconds that a part is given to stand before it is hit again.
+_UP_AGAIN: Final = {"server": 3.0, "valkey": 1.0, "wire": 1.0}
 _FREEZE: Final = 5.0
 
 
@@ -98,7 +99,7 @@ def _free(plan: Sequence[Strike], at: float, kind: str, servers: int, wires: int
     down = {
         strike.target
         for strike in plan
-        if strike.part == part and at < strike.at + strike.seconds + _UP_AGAIN
+        if strike.part == part and at < strike.at + strike.seconds + _UP_AGAIN[part]
     }
     count = {"server": servers, "wire": wires, "valkey": 1}[part]
     free = [number for number in range(count) if number not in down]
