@@ -154,8 +154,10 @@ class Cluster(Part):
             given += ["--redis", url] if url else []
             return [*given, "--channel", apart] if apart else given
         if apart:
-            url += ("&" if "?" in url else "?") + f"prefix={apart}"
-        if url:
+            # Not on the command line, which everybody on this machine can read: it may name a
+            # password that is not the lab's.
+            self._env["CHATLAB_STORAGE"] = url + ("&" if "?" in url else "?") + f"prefix={apart}"
+        elif url:
             given += ["--storage", url]
         if self._behind:
             given += ["--trusted-proxy", "127.0.0.1"]

@@ -25,7 +25,7 @@ from chatlab.lab.recorder import Recorder
 from chatlab.lab.supervised import Supervised
 from chatlab.lab.tokens import mint
 
-__all__ = ["Process", "process"]
+__all__ = ["Process", "process", "without_passwords"]
 
 _LISTENING = r"listening on (http://\S+)"
 # After SIGTERM a server has two seconds by contract; one that takes longer is killed by `stop`.
@@ -251,7 +251,14 @@ class Process(Part):
             rows.append(("command", " ".join([*self._command, *self._arguments])))
         state = self._state()
         mood: Any = {"running": "good", "stopped": "off"}.get(state, "bad")
-        return Card(self.name, state, mood, tuple(rows))
+        return Card(
+            self.name, state, mood, tuple((name, without_passwords(value)) for name, value in rows)
+        )
+
+
+def without_passwords(text: str) -> str:
+    """`text` with the password of every address in it replaced by `***`."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:

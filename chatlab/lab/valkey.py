@@ -15,12 +15,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from chatlab.lab.card import Card
 from chatlab.lab.part import Part
 from chatlab.lab.ports import IN_USE, free_port
-from chatlab.lab.process import Process
+from chatlab.lab.process import Process, without_passwords
 from chatlab.lab.recorder import Recorder
 
 __all__ = ["ExternalValkey", "Valkey", "find_valkey", "valkey"]
@@ -146,7 +146,7 @@ class Valkey(Process):
         card = super().card()
         survives = "everything: written to disk before it is answered"
         rows = [
-            ("address", _without_password(self.url)),
+            ("address", without_passwords(self.url)),
             ("runs as", f"a process of its own ({Path(self._whole_command()[0]).name})"),
             ("survives a kill", survives if self._persist else "nothing: kept in memory only"),
         ]
@@ -205,7 +205,7 @@ class ExternalValkey(Part):
     def card(self) -> Card:
         """Its address."""
         rows = (
-            ("address", _without_password(self.url)),
+            ("address", without_passwords(self.url)),
             ("runs as", "the server that CHATLAB_REDIS_URL names: faults are not possible"),
         )
         return Card(self.name, "not the lab's own", "good", rows)
@@ -242,8 +242,3 @@ def _without_secrets(arguments: Sequence[str]) -> list[str]:
     secret = ("--requirepass", "--primaryauth", "--masterauth")
     before = ["", *arguments]
     return ["***" if b in secret else a for b, a in itertools.pairwise(before)]
-
-
-def _without_password(url: str) -> str:
-    password = urlsplit(url).password
-    return url if not password else url.replace(f":{password}@", ":***@", 1)

@@ -233,10 +233,11 @@ def test_what_makes_no_sense_is_refused_before_anything_starts():
 
 
 async def test_clusters_on_one_foreign_store_do_not_hear_each_other(monkeypatch):
-    with valkey(name="theirs") as theirs:
+    with valkey(name="theirs", arguments=("--requirepass", "s3cret")) as theirs:
         monkeypatch.setenv("CHATLAB_REDIS_URL", theirs.url)
         with Cluster(1, stock="redis") as one, Cluster(1, stock="redis", name="two") as two:
             assert "names: faults are not possible" in repr(one.store)
+            assert "s3cret" not in repr(one) + repr(one.servers[0]) + one._repr_html_()
             with pytest.raises(RuntimeError, match="CHATLAB_REDIS_URL"):
                 one.kill("valkey")
             async with joined(one, one, "alice") as alice, joined(two, two, "bob") as bob:
@@ -246,6 +247,8 @@ async def test_clusters_on_one_foreign_store_do_not_hear_each_other(monkeypatch)
             with redis.Redis.from_url(theirs.url) as asked:
                 assert len(asked.pubsub_channels()) == 2
         with Cluster(1) as chat:
+            assert "s3cret" not in repr(chat) + repr(chat.servers[0])
+            assert "s3cret" not in " ".join(psutil.Process(chat.servers[0].pid).cmdline())
             async with joined(chat, chat, "alice") as alice:
                 await send(alice, "hi")
             with redis.Redis.from_url(theirs.url) as asked:
