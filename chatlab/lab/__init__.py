@@ -9,6 +9,7 @@ from chatlab.lab.clients import RawClient, Refused, raw_client
 from chatlab.lab.cluster import Cluster
 from chatlab.lab.inbox import Received
 from chatlab.lab.nested import allow_nested_loops
+from chatlab.lab.pair import Pair, pair
 from chatlab.lab.process import Process, process
 from chatlab.lab.progress import progress
 from chatlab.lab.proxy import Proxy
@@ -23,6 +24,7 @@ __all__ = [
     "Cluster",
     "Entry",
     "ExternalValkey",
+    "Pair",
     "Process",
     "Proxy",
     "RawClient",
@@ -40,6 +42,7 @@ __all__ = [
     "balancer",
     "check",
     "expect",
+    "pair",
     "process",
     "progress",
     "raw_client",

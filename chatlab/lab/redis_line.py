@@ -14,6 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import hiredis
+import msgspec
 
 from chatlab.lab.card import Card
 from chatlab.lab.part import Part
@@ -21,10 +22,11 @@ from chatlab.lab.portal import LoopThread
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.wire import Outbox
 
-__all__ = ["RedisLine"]
+__all__ = ["RedisLine", "url_of_store"]
 
 _READ = 64 * 1024
 _INCOMPLETE = object()
+_PUBLISHING = frozenset({"publish", "spublish"})
 _SCRIPTS = frozenset({"eval", "evalsha", "fcall"})
 _TOLD = frozenset({"message", "smessage", "pmessage"})
 
@@ -36,19 +38,18 @@ class RedisLine(Part):
     store: `publish` and `append` (a script that is given a message) are arrows to the store,
     `message` is what the store tells its subscribers, but for the echo of what this very server
     published through python-socketio's manager, which drops it. `delay` is in seconds, in each
-    direction. A second line for the same server stops the first. Raises `ValueError` for another
-    kind of URL.
+    direction; `heard` counts the messages that the server was told, echoes included. A second line
+    for the same server stops the first. Raises `ValueError` for another kind of URL.
     """
 
     def __init__(self, store: object, *, server: str, delay: float = 0.0) -> None:
-        url = str(getattr(store, "url", store))
-        where = urlsplit(url)
-        if where.scheme not in ("redis", "valkey") or where.hostname is None:
-            raise ValueError(f"a line leads to a redis:// address, not to {where.scheme or url!r}")
+        where = urlsplit(url_of_store(store))
         self.name = f"line of {server}"
+        self.server = server
+        self.heard = 0
         self.recorder = Recorder(server, "server")
         self.late = delay
-        self._target = (where.hostname, where.port or 6379)
+        self._target = (str(where.hostname), where.port or 6379)
         record = getattr(store, "recorder", None)
         self._store = record if isinstance(record, Recorder) else Recorder("redis", "server")
         self._sides: set[asyncio.StreamWriter] = set()
@@ -72,7 +73,8 @@ class RedisLine(Part):
         return self
 
     def clear(self) -> None:
-        """Forget what was recorded, at both ends, so that the next scene starts afresh."""
+        """Forget what was recorded and counted, at both ends: the next scene starts afresh."""
+        self.heard = 0
         self.recorder.clear()
         self._store.clear()
 
@@ -153,18 +155,24 @@ class RedisLine(Part):
         """What a stretch of the conversation says of messages: names and contents for a record."""
         while (item := said.gets()) is not _INCOMPLETE:
             words = item if isinstance(item, list) else []
-            if not words or not isinstance(words[0], bytes):
+            if len(words) < 3 or not isinstance(words[0], bytes):
                 continue
             verb = words[0].decode("latin-1").lower()
-            content = _content(words[1:])
-            host = content.get("host_id") if isinstance(content, dict) else None
-            if to_store and verb in ("publish", "spublish"):
-                self._own |= {host} if host else set()
-                yield {"name": "publish", "data": _find(content)}
-            elif to_store and verb in _SCRIPTS and content is not None:
-                yield {"name": "append", "data": _find(content)}
-            elif not to_store and verb in _TOLD and host not in self._own:
-                yield {"name": "message", "data": _find(content)}
+            if to_store and verb in _SCRIPTS:
+                yield from ({"name": "append", "data": each} for each in _appended(words))
+            elif to_store and verb in _PUBLISHING:
+                content = _json(words[-1])
+                if isinstance(content, dict) and "host_id" in content:
+                    self._own.add(content["host_id"])
+                yield {"name": "publish", "data": _text_in(content)}
+            elif not to_store and verb in _TOLD:
+                self.heard += 1
+                content = _json(words[-1])
+                if not (isinstance(content, dict) and content.get("host_id") in self._own):
+                    told = _chatlabs(words[-1])
+                    yield from ({"name": "message", "data": each} for each in told)
+                    if not told:
+                        yield {"name": "message", "data": _text_in(content)}
 
     def _leaving(self, seen: list[dict[str, Any]], to_store: bool) -> Callable[[], None]:
         """Record that these leave now; what is returned records that they arrive."""
@@ -180,19 +188,48 @@ class RedisLine(Part):
         return arrive
 
 
-def _content(words: list[Any]) -> Any:
-    """The first of these words that is JSON and speaks of a text; None where there is none."""
-    for word in words:
-        if isinstance(word, bytes) and b'"text"' in word:
-            with contextlib.suppress(ValueError):
-                return json.loads(word)
-    return None
+def url_of_store(store: object) -> str:
+    """The address of a Valkey of the lab, or the address itself. Raises `ValueError` otherwise."""
+    url = str(getattr(store, "url", store))
+    where = urlsplit(url)
+    if where.scheme not in ("redis", "valkey") or where.hostname is None:
+        raise ValueError(f"expected a Valkey or a redis:// address, not {where.scheme or url!r}")
+    return url
 
 
-def _find(value: Any) -> dict[str, Any] | None:
-    if isinstance(value, dict) and isinstance(value.get("text"), str):
-        return {"text": value["text"]}
-    inside = value.values() if isinstance(value, dict) else value
-    if not isinstance(inside, list | type({}.values())):
+def _appended(words: list[Any]) -> list[dict[str, Any]]:
+    """The messages that a script is given: as JSON, or as chatlab's own script takes them."""
+    given = [word for word in words[3:] if isinstance(word, bytes)]
+    keys = int(words[2]) if isinstance(words[2], bytes) and words[2].isdigit() else 0
+    ours = words[3 + keys :]
+    if ours and isinstance(ours[0], bytes) and ours[0].lower() in (b"publish", b"spublish"):
+        # storage/redis_scripts.py: after ten arguments seven for each message, the third its text.
+        return [{"text": text.decode("utf-8", "replace")} for text in ours[12::7]]
+    found = (_text_in(_json(word)) for word in given if b'"text"' in word)
+    return [each for each in found if each is not None][:1]
+
+
+def _chatlabs(word: Any) -> list[dict[str, Any]]:
+    """The messages that chatlab's own script publishes; none where it is something else."""
+    try:
+        _, entries = msgspec.msgpack.decode(word, type=tuple[str, list[list[Any]]])
+        return [{"text": entry[3], "seq": entry[0]} for entry in entries]
+    except (msgspec.MsgspecError, TypeError, IndexError):
+        return []
+
+
+def _json(word: Any) -> Any:
+    try:
+        return json.loads(word)
+    except (TypeError, ValueError):
         return None
-    return next((found for each in inside if (found := _find(each)) is not None), None)
+
+
+def _text_in(value: Any) -> dict[str, Any] | None:
+    """The text somewhere in a payload, python-socketio's envelope included."""
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        return {name: value[name] for name in ("text", "seq") if name in value}
+    inside = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(inside, list):
+        return None
+    return next((found for each in inside if (found := _text_in(each)) is not None), None)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -176,25 +177,20 @@ def _canonical(members: list[Flight | Entry], lanes: list[str]) -> list[Item]:
     lane = {name: n for n, name in enumerate(lanes)}
     # One handler lets in or refuses, before or after what else it sends: there is no race.
     greets = any(f.packet in ("connect", "connect_error") for f in flights)
-    inner = any(f.inner for f in flights)
-    rests = breaks([f.first.at for f in flights]) if inner else []
-
-    def what(f: Flight) -> tuple[str, str | None, str, int]:
-        return (f.packet, f.name, repr(f.data), sum(f.first.at >= b for b in rests))
-
-    began: dict[tuple[str, str | None, str, int], int] = {}
+    leads = _leads(flights)
+    began: dict[tuple[str, str | None, str], int] = {}
     for f in sorted(flights, key=lambda f: f.first.order):
-        began.setdefault(what(f), f.first.order)
+        began.setdefault((f.packet, f.name, repr(f.data)), f.first.order)
 
     def rank(member: Flight | Entry) -> tuple[Any, ...]:
         if isinstance(member, Entry):
             return (notes.index(member.order), 1)
         segment = sum(n < member.first.order for n in notes)
-        _, name, data, _ = what(member)
-        turn = began[what(member)] if greets or inner else 0
+        what = (member.packet, member.name, repr(member.data))
+        turn = began[what] if greets else leads(member)
         answer = member.packet != "event"
-        last = inner and answer
-        return (segment, 0, last, turn, not answer, name or "", data, lane.get(member.conn, 0))
+        place = lane.get(member.conn, 0)
+        return (segment, 0, turn, not answer, what[1] or "", what[2], place)
 
     items: list[Item] = []
     for member in sorted(members, key=rank):
@@ -205,6 +201,33 @@ def _canonical(members: list[Flight | Entry], lanes: list[str]) -> list[Item]:
         else:
             items.append(Item(member.first.order, member.first.at, [member]))
     return items
+
+
+def _leads(flights: Sequence[Flight]) -> Callable[[Flight], float]:
+    """What comes before what where servers speak to each other: one thing leads to the next.
+
+    Packets to clients stand between the words that servers had exchanged when they left, so that it
+    does not matter which of two servers was quicker. The acks come last.
+    """
+    inner = sorted((f for f in flights if f.inner), key=lambda f: f.first.order)
+    rests = breaks([f.first.at for f in flights])
+
+    def words(f: Flight) -> tuple[str | None, str, int]:
+        return (f.name, repr(f.data), sum(f.first.at >= b for b in rests))
+
+    said = list(dict.fromkeys(words(f) for f in inner))
+    began = [next(f.first.order for f in inner if words(f) == each) for each in said]
+
+    def turn(flight: Flight) -> float:
+        if not inner:
+            return 0
+        if flight.inner:
+            return 2 * said.index(words(flight)) + 1
+        if flight.packet != "event":
+            return math.inf
+        return 2 * bisect.bisect_left(began, flight.first.order)
+
+    return turn
 
 
 def _is_copy(flight: Flight, item: Item) -> bool:
