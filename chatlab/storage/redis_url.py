@@ -23,11 +23,11 @@ _EXAMPLES: Final = {
     "cluster": "user:password@host1:6379,host2:6379",
 }
 # What a scheme means, and whether it is over TLS.
-_SCHEMES: Final = {"unix": ("unix", False)} | {
-    name + suffix: (kind, name.endswith("ss") or name == "valkeys")
-    for name in ("redis", "rediss", "valkey", "valkeys")
+_SCHEMES: Final = {
+    name + suffix: (kind, tls)
     for suffix, kind in (("", "single"), ("+sentinel", "sentinel"), ("+cluster", "cluster"))
-}
+    for name, tls in (("redis", False), ("rediss", True), ("valkey", False), ("valkeys", True))
+} | {"unix": ("unix", False)}
 SCHEMES: Final = tuple(_SCHEMES)
 
 _PREFIX: Final = "chatlab"
@@ -44,6 +44,7 @@ _TLS: Final = (
     "ssl_check_hostname",
 )
 _CERT_REQS: Final = ("none", "optional", "required")
+_QUOTE: Final = "; in a password, write %2F for /, %3F for ?, %23 for # and %40 for @"
 _YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -80,7 +81,7 @@ def locate(url: str) -> Location:
         _unreadable(scheme)
     # A password with one of these signs would be read as something else, and be shown.
     if "@" in parts.path or "#" in url or any("@" in name for name in query):
-        _unreadable(scheme, "; in a password, write %2F for /, %3F for ?, %23 for # and %40 for @")
+        _unreadable(scheme, _QUOTE)
     return _Reader(scheme, parts, query).location()
 
 
@@ -157,6 +158,8 @@ class _Reader:
                     f"--storage: {name} is for a connection over TLS"
                     + (f": write {over_tls}://…" if self.kind != "unix" else "")
                 )
+            if name not in known and any("@" in value for value in self.query.values()):
+                _unreadable(self.scheme, _QUOTE)  # this may be the rest of a password
             if name not in known:
                 raise SettingsError(
                     f"--storage: {name!r} is not an option of a {self.scheme}:// address; those "
