@@ -175,10 +175,9 @@ class RedisLog:
         future: Future[Appended] = asyncio.get_running_loop().create_future()
         try:
             check_encodable(room, user, text, key)
-            node = self.nodes.of(self.names.log(room))
-        except (InvalidPayload, Unavailable) as error:
+        except InvalidPayload as error:
             return fail(future, error)
-        if not node.writes.up or self._waiting >= MOST_WAITING:
+        if self._waiting >= MOST_WAITING or not self._can_store(room):
             return fail(future, Unavailable())
         outbox = self._outboxes.get(room)
         if outbox is None:
@@ -188,6 +187,12 @@ class RedisLog:
         self._waiting += 1
         return future
 
+    def _can_store(self, room: str) -> bool:
+        try:
+            return self.nodes.of(self.names.log(room)).writes.up
+        except Unavailable:
+            return False
+
     async def _send(self, room: str, outbox: _Outbox) -> None:
         """Store what waits, in order, until nothing does."""
         try:
@@ -196,7 +201,7 @@ class RedisLog:
                 batch = [outbox.waiting.popleft() for _ in range(count)]
                 self._waiting -= count
                 await self._store(room, batch)
-                if not self.nodes.up:  # those behind it must not wait for an outage to end
+                if not self._can_store(room):  # those behind must not wait for an outage to end
                     self._give_up(outbox)
         finally:
             self._give_up(outbox)

@@ -129,7 +129,7 @@ class RedisFeed:
 
         Raises `Unavailable`, at once where Redis is known to be away.
         """
-        if not self._nodes.of(self._names.feed(room)).up:
+        if not self._is_heard(room):
             raise Unavailable
         hosted = self._hosted.get(room)
         if hosted is None:
@@ -252,6 +252,12 @@ class RedisFeed:
     def _on(self, node: Node) -> list[str]:
         return [room for room in self._hosted if self._is_on(room, node)]
 
+    def _is_heard(self, room: str) -> bool:
+        try:
+            return self._nodes.of(self._names.feed(room)).up
+        except Unavailable:
+            return False
+
     def _is_on(self, room: str, node: Node) -> bool:
         try:
             return self._nodes.of(self._names.feed(room)) is node
@@ -277,7 +283,7 @@ class RedisFeed:
             try:
                 stretch = await self._read(hosted.name, hosted.seq, hosted.belief)
             except Unavailable:
-                if not self._nodes.up:
+                if not self._is_heard(hosted.name):
                     return  # `catch_up` comes when Redis is back
                 await asyncio.sleep(TRY_AGAIN)
             else:
