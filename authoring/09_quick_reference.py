@@ -23,12 +23,14 @@
 # [Backpressure](#Backpressure) · [Broadcast](#Broadcast) · [Callback](#Callback) ·
 # [Claim](#Claim) · [Epoch](#Epoch) · [Event](#Event) · [Fail closed](#Fail-closed) ·
 # [Fan-out](#Fan-out) · [Fire and forget](#Fire-and-forget) · [Fixed window](#Fixed-window) ·
-# [Handler](#Handler) · [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) · [Jitter](#Jitter) ·
-# [Join](#Join) · [Lease](#Lease) · [Load balancer](#Load-balancer) · [Middleware](#Middleware) ·
-# [Namespace](#Namespace) · [Rate limiting](#Rate-limiting) · [Receipt](#Receipt) ·
-# [Retry](#Retry) · [Room](#Room) · [Seq](#Seq) · [Session](#Session) · [Sid](#Sid) ·
-# [Signature](#Signature) · [Sliding window](#Sliding-window) · [Timeout](#Timeout) ·
-# [Token](#Token) · [Token bucket](#Token-bucket) · [Validation](#Validation)
+# [Handler](#Handler) · [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) ·
+# [Jitter](#Jitter) · [Join](#Join) · [Lease](#Lease) · [Load balancer](#Load-balancer) ·
+# [Middleware](#Middleware) · [Namespace](#Namespace) · [Polling](#Polling) ·
+# [Presence](#Presence) · [Pub/sub](#Pub/sub) · [Rate limiting](#Rate-limiting) ·
+# [Receipt](#Receipt) · [Retry](#Retry) · [Room](#Room) · [Seq](#Seq) · [Session](#Session) ·
+# [Sid](#Sid) · [Signature](#Signature) · [Sliding window](#Sliding-window) ·
+# [Sticky session](#Sticky-session) · [Stream](#Stream) · [Timeout](#Timeout) · [Token](#Token) ·
+# [Token bucket](#Token-bucket) · [Upgrade](#Upgrade) · [Validation](#Validation)
 #
 # | Pattern | JavaScript | Python |
 # |---|---|---|
@@ -39,7 +41,7 @@
 # | [Send token](#Send-token) | `io(url, { auth: { token } })` | `await client.connect(url, auth={"token": token})` |
 # | [Reject](#Reject) | `next(new Error("Invalid token"))` | `raise ConnectionRefusedError("Invalid token")`, socketio's |
 # | [Handle auth error](#Handle-auth-error) | `socket.on("connect_error", (err) => …)` | `@client.event async def connect_error(data)` |
-# | [Redis adapter](#Redis-adapter) | `io.adapter(createAdapter(pub, sub))` | comes with lesson 05 |
+# | [Redis adapter](#Redis-adapter) | `io.adapter(createAdapter(pub, sub))` | `AsyncServer(client_manager=AsyncRedisManager(url))` |
 
 # %%
 import asyncio
@@ -49,7 +51,8 @@ import jwt
 import socketio
 
 from chatlab import ChatClient, ConnectionRefused
-from chatlab.lab import background, process
+from chatlab.lab import background, pair, process, valkey
+from chatlab.lab.optional import here
 
 SECRET = "a secret of at least 32 bytes, please"
 
@@ -238,8 +241,43 @@ print("running" if server.running else "stopped")
 # %% [markdown]
 # ### Redis adapter
 #
-# Several servers share their rooms through Redis. The row comes with lesson 05, where it is run.
+# Several servers pass on what is sent to a room. Who is in it, and in which order messages come, they
+# do not share: see [lesson 05](05_scaling_out.ipynb).
 #
+# ```javascript
+# const publisher = createClient({ url });
+# const subscriber = publisher.duplicate();
+# await Promise.all([publisher.connect(), subscriber.connect()]);
+# io.adapter(createAdapter(publisher, subscriber));
+# ```
+#
+# `pair` starts this server twice; Alice is on one, Dave on the other.
+
+
+# %% tags=["needs-valkey"]
+def sharing_server(url):
+    manager = socketio.AsyncRedisManager(url)
+    sio = socketio.AsyncServer(async_mode="aiohttp", client_manager=manager)
+
+    @sio.on("join-room")
+    async def join_room(sid, room):
+        await sio.enter_room(sid, room)
+
+    @sio.on("send-message")
+    async def send_message(sid, data):
+        await sio.emit("new-message", data, to="kitchen", skip_sid=sid)
+
+    return sio
+
+
+if here("valkey"):
+    with valkey(persist=False) as store:
+        async with pair(sharing_server, store) as two:
+            await two.alice.call("send-message", {"text": "hello"}, timeout=2)
+            await two.dave.wait_for("new-message")
+            print(two.dave.name, "reads", two.dave.received_texts)
+
+# %% [markdown]
 # ## The same with chatlab
 #
 # [ChatClient](../chatlab/client.py) has the patterns inside: it asks for a fresh token when it
@@ -366,6 +404,20 @@ print("running" if chat.running else "stopped")
 # A channel of its own inside one connection, with its own handlers and its own
 # [handshake](#Handshake). The lessons use only the default one, `/`.
 #
+# ### Polling
+# A way for a server to speak to a browser over plain HTTP: the client asks, the server waits until
+# it has something to say, answers, and the client asks again. Slower than a websocket, and it works
+# where nothing else gets through.
+#
+# ### Presence
+# Who is here now, on whichever server. It has to end by itself: a server that dies says no goodbye for
+# its clients.
+#
+# ### Pub/sub
+# *Publish and subscribe*: what is published on a channel goes to all who have subscribed to it, at
+# that moment and at most once. Who is away does not hear of it later; for that there is a
+# [stream](#Stream).
+#
 # ### Rate limiting
 # Allowing each client so many events in so much time, and refusing the rest.
 #
@@ -400,6 +452,14 @@ print("running" if chat.running else "stopped")
 # A way of [rate limiting](#Rate-limiting) by the events of the second that ends now, whenever now is.
 # Unlike a [fixed window](#Fixed-window) it has no end at which the counting begins again.
 #
+# ### Sticky session
+# A [load balancer](#Load-balancer) that sends each client to the server that it was given first, by a
+# cookie or by its address. [Polling](#Polling) needs it; a websocket does not.
+#
+# ### Stream
+# A list in Redis that only grows at its end, where each entry has a number. Whoever knows the last one
+# that they have seen can read on from there, also later.
+#
 # ### Timeout
 # The time after which the one who waits gives up. It says nothing about what happened at the other
 # end.
@@ -412,6 +472,10 @@ print("running" if chat.running else "stopped")
 # ### Token bucket
 # A way of [rate limiting](#Rate-limiting): tokens flow in at a *rate*, at most a *burst* of them fits,
 # and each event takes one out. It has nothing to do with a login's [token](#Token).
+#
+# ### Upgrade
+# The change of one connection from [polling](#Polling) to a websocket. A Socket.IO client does it by
+# itself, shortly after it has connected.
 #
 # ### Validation
 # Checking that a payload has the shape and the values that a [handler](#Handler) was written for,
