@@ -92,6 +92,7 @@ class RoomFeed:
         self.next = after + 1
         self.newest = after
         self.joined = False
+        self.leaving = False  # nothing is asked for any more: a join now would undo the leaving
         self.closed = False
         self.cursor = 0  # the position of the reader who is furthest ahead
         self.start = 0  # the position of the oldest entry that is still kept
@@ -186,7 +187,7 @@ class RoomFeed:
 
     def need(self) -> Ask | None:
         """What to ask the server for now; None when nothing, or when an ack may still bring it."""
-        if self.closed:
+        if self.closed or self.leaving:
             return None
         after = self.next - 1
         if not self.joined:

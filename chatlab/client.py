@@ -147,11 +147,11 @@ class ChatClient:
         return answer
 
     async def leave(self, room: str) -> Left:
-        """Leave `room`: its iterators end. Raises as `join`, and `NotInRoom`."""
-        forget = self._session.forget
-        answer = await self._session.ask(
-            "leave-room", {"room": room}, Left, then=lambda _: forget(room)
-        )
+        """Leave `room`: its iterators end. Raises as `join`, and `NotInRoom`.
+
+        Where it raises, the client is still in the room.
+        """
+        answer = await self._session.leave(room)
         if self._room == room:
             self._room = None
         return answer

@@ -14,7 +14,7 @@ from typing import Any, Final
 from chatlab.catchup import Ask, RoomFeed
 from chatlab.errors import ChatError, NotConnected, NotInRoom
 from chatlab.lifeline import Lifeline
-from chatlab.protocol import HistoryPage, Joined, Message
+from chatlab.protocol import HistoryPage, Joined, Left, Message
 
 __all__ = ["Session"]
 
@@ -61,6 +61,26 @@ class Session(Lifeline):
 
         return await self.ask("join-room", where, Joined, then=joined)
 
+    async def leave(self, room: str) -> Left:
+        """Leave. Where it fails the client is in the room, and joins again if the server let go."""
+        feed = self.rooms.get(room)
+        if feed is not None:
+            feed.leaving = True
+            self._let_be(feed)
+
+        def left(_: Left) -> None:
+            if feed is None or feed.leaving:
+                self.forget(room)
+
+        try:
+            return await self.ask("leave-room", {"room": room}, Left, then=left)
+        except BaseException:
+            if feed is not None and feed.leaving:
+                # Whether the server heard of it is unknown. Its answer may come yet: too late.
+                feed.leaving = feed.joined = False
+                self.tend(feed)
+            raise
+
     def joined(self, room: str) -> bool:
         """Whether the server has this client in `room`, if the client ever joined it."""
         feed = self.rooms.get(room)
@@ -71,9 +91,7 @@ class Session(Lifeline):
         feed = self.rooms.pop(room, None)
         if feed is not None:
             feed.close(error)
-            task = self._tending.pop(feed, None)
-            if task is not None:
-                task.cancel()
+            self._let_be(feed)
             self.wake()
 
     def own(self, message: Message) -> None:
@@ -104,6 +122,11 @@ class Session(Lifeline):
         self.wake()
         if feed not in self._tending and self.connected and feed.need() is not None:
             self._tending[feed] = self.spawn(self._make_whole(feed))
+
+    def _let_be(self, feed: RoomFeed) -> None:
+        task = self._tending.pop(feed, None)
+        if task is not None:
+            task.cancel()
 
     # --- hooks of the lifeline -------------------------------------------------------------------
 

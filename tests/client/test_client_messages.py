@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chatlab.catchup import HistoryLost, RoomClosed
-from chatlab.errors import Banned, Forbidden, NotConnected, NotInRoom
+from chatlab.errors import AckTimeout, Banned, Forbidden, NotConnected, NotInRoom
 from tests.client.helpers import take, until
 from tests.client.scripted import NEVER
 
@@ -239,6 +239,41 @@ async def test_leaving_a_room_ends_its_iterator_and_not_the_one_over_all(alice, 
     assert await take(every, 1) == ["last"]
     await alice.join("general", after=0)
     assert await take(every, 1) == ["last"]
+
+
+async def test_a_client_that_leaves_while_it_is_coming_back_is_not_in_the_room_afterwards(
+    alice, server
+):
+    server.answers["join-room"].extend(refused("unavailable", retry=True) for _ in range(500))
+    joins = len(server.payloads("join-room"))
+    server.cut()
+    await until(lambda: len(server.payloads("join-room")) > joins + 1)
+
+    async def slowly():
+        await asyncio.sleep(0.2)  # time for a join that should not come
+
+    server.before["leave-room"].append(slowly)
+    leaving = asyncio.create_task(alice.leave("general"))
+    await until(lambda: server.payloads("leave-room"))
+    server.answers["join-room"].clear()
+    await leaving
+    events = [event for event, _ in server.seen if event in ("join-room", "leave-room")]
+    assert events[-1] == "leave-room"
+    assert alice.rooms == ()
+    assert server.members == set()
+
+
+async def test_a_client_whose_leaving_failed_is_in_the_room_on_both_sides(server, client_of):
+    alice = await client_of(server.url, timeout=0.2).connect()
+    await alice.join("general")
+    stream = alice.messages("general")
+    server.answers["leave-room"].append(NEVER)
+    with pytest.raises(AckTimeout):
+        await alice.leave("general")
+    assert alice.rooms == ("general",)
+    await until(lambda: server.members)
+    await server.say("still here")
+    assert await take(stream, 1) == ["still here"]
 
 
 async def test_a_room_that_refuses_the_return_is_closed(alice, server):
