@@ -9,7 +9,7 @@ import asyncio
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,6 +45,8 @@ class Stage:
         self.problems: list[str] = []
         self.done: Counter[str] = Counter()
         self.wires: list[Proxy] = []
+        # On a slow machine a part may not be back yet when it is to be hit again: that waits.
+        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         chat = () if stock else ("--presence-ttl", f"{PRESENCE_TTL:g}")
         self.cluster = Cluster(
             servers,
@@ -89,9 +91,10 @@ class Stage:
             wire.clear()
 
     async def _strike(self, strike: Strike, history: History) -> None:
-        history.note(f"{strike}")
         try:
-            await self._do(strike)
+            async with self._turns[strike.part, strike.target]:
+                history.note(f"{strike}")
+                await self._do(strike)
         except (RuntimeError, TimeoutError) as error:
             self.problems.append(f"{strike}: {error}")
         else:

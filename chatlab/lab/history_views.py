@@ -39,7 +39,7 @@ class _Reader:
         self._after: dict[tuple[str, str], int | None] = {}
         self._connection: dict[str, int] = defaultdict(int)
         self._joins: dict[tuple[str, str], int] = defaultdict(int)
-        # What the server may believe: in the room, or about to be. Until the next disconnection.
+        # What the server may believe: in the room, or about to be. Until the next connection.
         self._maybe_in: set[tuple[str, str]] = set()
         self._in: set[tuple[str, str]] = set()
         self._wired: set[str] = set()
@@ -79,9 +79,11 @@ class _Reader:
         match event:
             case ev.Connected():
                 self._connection[event.client] += 1
-                self._out(event.client)
+                for inside in (self._maybe_in, self._in):
+                    inside -= {key for key in inside if key[0] == event.client}
             case ev.Disconnected():
-                self._out(event.client)
+                # Who gives a connection up may still get what was on its way: that is no leak.
+                self._in -= {key for key in self._in if key[0] == event.client}
             case ev.Joining():
                 key = (event.client, event.room)
                 self._maybe_in.add(key)
@@ -95,10 +97,6 @@ class _Reader:
                 self._in.discard(key)
                 self._views.pop(key, None)
                 self._joins[key] += 1
-
-    def _out(self, client: str) -> None:
-        self._maybe_in = {key for key in self._maybe_in if key[0] != client}
-        self._in = {key for key in self._in if key[0] != client}
 
     def _joined(self, order: int, event: ev.Joined) -> None:
         key = (event.client, event.room)

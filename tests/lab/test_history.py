@@ -430,6 +430,13 @@ def test_a_message_for_a_connection_that_did_not_join_again_is_a_leak():
     only(story.check(), "leak")
 
 
+def test_what_was_on_its_way_when_a_client_gave_its_connection_up_is_no_leak():
+    story = Story("alice", "bob", shows=False)
+    story.disconnected("bob")
+    story.arrived("bob", story.say("one"))
+    only(story.check())
+
+
 def test_a_message_in_a_room_that_its_receiver_may_not_enter_is_a_leak():
     story = Story()
     story.permit("alice", "general")
