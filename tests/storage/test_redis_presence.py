@@ -52,7 +52,7 @@ class Seen(RedisPresence):
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[object]:
-    store = valkey(name="valkey-presence")
+    store = valkey(persist=False, name="valkey-presence")
     yield store
     store.stop()
 
@@ -176,7 +176,7 @@ async def test_the_users_of_a_dead_server_are_gone_after_a_ttl_and_told_of_once(
         dead.freeze()
         died = asyncio.get_running_loop().time()
         await until(lambda: len(one.left + two.left) == 2)
-        assert asyncio.get_running_loop().time() - died < TTL * 1.25
+        assert asyncio.get_running_loop().time() - died < TTL + 0.5
         assert await two.users() == ["carol", "everywhere"]
         assert sorted(one.left + two.left) == [("general", "alice"), ("general", "bob")]
 
@@ -205,7 +205,6 @@ async def test_a_user_who_moved_from_a_dead_server_never_left(pair):
     await dead.enter("general", "alice")
     await one.enter("general", "alice")
     dead.freeze()
-    await until(lambda: one._rooms["general"].look is not None)
     key = one.names.servers("general")
 
     async def one_is_left() -> bool:
@@ -370,14 +369,14 @@ async def test_an_entry_that_redis_may_have_made_is_corrected(broken):
 
 
 async def test_an_outage_longer_than_a_ttl_makes_nobody_leave(broken):
-    async with servers(broken.url, 2, ttl=0.9) as (one, two):
+    async with servers(broken.url, 2, ttl=1.5) as (one, two):
         await one.enter("general", "alice")
         await two.enter("general", "bob")
         key = one.names.servers("general")
         broken.kill()
         await until(lambda: not one.nodes.up and not two.nodes.up)
         away = asyncio.get_running_loop().time()
-        await until(lambda: asyncio.get_running_loop().time() - away > 1.0)
+        await until(lambda: asyncio.get_running_loop().time() - away > 1.6)
         broken.restart()
         await until(lambda: one.nodes.up and two.nodes.up)
 
