@@ -23,7 +23,7 @@ import socketio
 from chatlab.backoff import Backoff
 from chatlab.client import ChatClient
 from chatlab.errors import ChatError
-from chatlab.lab.cluster import Cluster
+from chatlab.lab.calm import calm
 from chatlab.lab.history import Delivered, History
 from chatlab.lab.proxy import Proxy
 
@@ -80,13 +80,15 @@ class Person:
         self.history.shown(self.name, _delivered(message))
 
     async def call(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Ask the server. Raises python-socketio's exceptions where no answer comes."""
+        """Ask the server. Raises python-socketio's exceptions where no answer comes, or a no."""
         if event == "join-room":
             self.history.joining(self.name, self.room, after=data.get("after"))
         answer: dict[str, Any] = await self.sio.call(event, data, timeout=_ANSWER)
         if event == "join-room":
             told = {key: answer[key] for key in ("seq", "epoch", "lost") if key in answer}
             self.history.joined(self.name, self.room, ok=answer["ok"], **told)
+        if not answer["ok"]:
+            raise socketio.exceptions.SocketIOError(f"{event}: {answer.get('code')}")
         return answer
 
     async def say(self, text: str) -> None:
@@ -216,13 +218,14 @@ class Crowd:
         crowd.history.check()
 
     `kind` is `Person`, a subclass, or whatever has its `enter`, `say`, `wait_until_in` and
-    `leave`. `names` are theirs. The room is a new one each time.
+    `leave`; `names` are theirs. `cluster` is a `Cluster`, or whatever has a `url`, a `name` and a
+    `token`. The room is a new one each time.
     """
 
     def __init__(
         self,
         kind: Callable[[str, Crowd], Any],
-        cluster: Cluster,
+        cluster: Any,
         *,
         names: Sequence[str] = _NAMES,
     ) -> None:
@@ -236,6 +239,7 @@ class Crowd:
 
     async def __aenter__(self) -> Self:
         try:
+            await calm(self.cluster)
             await asyncio.gather(*(person.enter() for person in self.people))
         except BaseException:
             await self._close()
