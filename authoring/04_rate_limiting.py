@@ -586,7 +586,7 @@ for each in (naive, silent, answering):
 # 2. A fixed window lets twice its limit through at its end. A token bucket has no such moment.
 # 3. Limit the user, not the connection, and let go of a bucket only when it is full.
 #
-# Next: more than one server. That is lesson 05. Or look something up in the
+# Next: more than one server, in [05 Scaling out](05_scaling_out.ipynb). Or look something up in the
 # [quick reference](09_quick_reference.ipynb).
 
 # %% [markdown]
