@@ -29,6 +29,7 @@ __all__ = ["Outcome", "Run", "chaos", "main"]
 
 _WIRED: Final = 12  # clients behind wires, two behind each
 _SETTLES: Final = 30.0
+_SHOWN: Final = 20  # problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +227,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         _say(f"not run: {error}")
         return 2
-    for problem in outcome.problems:
+    for problem in outcome.problems[:_SHOWN]:
         _say(f"✗ {problem}")
+    if len(outcome.problems) > _SHOWN:
+        _say(f"✗ and {len(outcome.problems) - _SHOWN} more")
     if not outcome.report.ok:
         for fault in _first(outcome.report):
             _say(repr(fault))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chatlab.backoff import Backoff
 from chatlab.client import ChatClient
-from chatlab.errors import ChatError, Forbidden, SendFailed
+from chatlab.errors import ChatError, Forbidden, NotInRoom, SendFailed
 from chatlab.lab.history import History
 from chatlab.protocol import Message
 
@@ -121,7 +121,8 @@ class ChatMember(Member):
         try:
             await self.client.send(text, room, retries=retries)
         except SendFailed as error:
-            if retries == _PATIENT:
+            # Who has left the room meanwhile cannot find out any more, and nobody is to blame.
+            if retries == _PATIENT and not isinstance(error.last, NotInRoom):
                 self.gave_up.append(f"{text!r}: {error}")
         except ChatError:
             pass  # it left the room meanwhile, or was refused; the history has it
