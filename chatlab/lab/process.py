@@ -132,6 +132,8 @@ class Process(Part):
         """SIGSTOP: it stands still and its connections stay open. Not on Windows."""
         self._signal("SIGSTOP", "frozen")
         self._frozen = True
+        if self._child is not None:
+            self._child.wait_until_still(1.0)
         return self
 
     def thaw(self) -> Self:

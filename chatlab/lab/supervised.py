@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,6 +111,25 @@ class Supervised:
         """Send a signal to the program itself, not to its watchdog."""
         if self.pid is not None:
             os.kill(self.pid, number)
+
+    def wait_until_still(self, timeout: float) -> None:
+        """Wait, blocking, until a SIGSTOP has reached each of its threads (known on Linux only).
+
+        The system answers before that: a thread on another core may serve one more request.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                tasks = list(Path(f"/proc/{self.pid}/task").iterdir())
+                # After the name, which stands in brackets and may hold any character.
+                states = [
+                    (task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks
+                ]
+            except (OSError, IndexError):
+                return
+            if all(state == "T" for state in states):
+                return
+            time.sleep(0.001)
 
     def wait(self, timeout: float) -> bool:
         """Wait, blocking, until it has ended; says whether it has."""
