@@ -406,7 +406,7 @@ for receipt in alice.received.of("receipts"):
 # and the ack is made of what the log says.
 #
 # ```python
-#         stored = self._rooms.append(event, room, request.text, request.key)
+#         stored = self._rooms.serving.append(event, room, request.text, request.key)
 #         appended = await within(event.deadline, stored)
 #         message = appended.message
 # ```

@@ -19,6 +19,16 @@ left_behind = pytest.StashKey[list[str]]()
 watching = pytest.StashKey[Watch]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # nbval 0.11 opens the null device for each kernel's stderr and never closes it (kernel.py).
+    null = ".*name='/dev/null'"
+    config.addinivalue_line("filterwarnings", f"ignore:unclosed file {null}:ResourceWarning")
+    config.addinivalue_line(
+        "filterwarnings",
+        f"ignore:Exception ignored in{null}:pytest.PytestUnraisableExceptionWarning",
+    )
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     lacking = {item: part for item in items if (part := missing_part(item))}
