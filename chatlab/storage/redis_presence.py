@@ -148,7 +148,8 @@ class RedisPresence:
         return reply.users, reply.total
 
     def back(self) -> None:
-        """Redis is there (again): tell it of every room, in case it has forgotten.
+        """Redis is there (again): tell it who is in every room, since it may have come back with
+        nothing, or with what was so a while ago.
 
         The other servers could not speak either: they get the time of a beat before any of them
         counts as dead.
@@ -156,6 +157,8 @@ class RedisPresence:
         loop = asyncio.get_running_loop()
         if self._rooms:
             self._reap_from = loop.time() + self._every
+        for one in self._rooms.values():
+            one.doubted = True
         if self._telling is None or self._telling.done():
             self._telling = loop.create_task(self._tell_all())
 
@@ -210,7 +213,7 @@ class RedisPresence:
     async def _update(self, name: str, one: _Room) -> None:
         mode = "exact" if one.doubted else "known" if one.known else "new"
         entering, leaving = one.entering, one.leaving
-        one.entering, one.leaving = set(), set()
+        one.entering, one.leaving, one.doubted = set(), set(), False
         if mode == "exact":
             entering, leaving = one.users.copy(), set()
         stay = bool(one.users)
@@ -231,7 +234,6 @@ class RedisPresence:
                 *leaving,
             )
         )
-        one.doubted = not reply.done
         if reply.done:
             one.known = stay
             for user in [user for user in one.coming if user not in one.entering]:
@@ -239,6 +241,7 @@ class RedisPresence:
                 if not coming.done():
                     coming.set_result(None)
         else:
+            one.doubted = True
             log.info("room %r: Redis did not know this server any more; telling it anew", name)
         self._announce(name, reply.gone, here=False)
         self._announce(name, reply.came, here=True)

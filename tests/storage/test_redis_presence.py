@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -399,6 +400,30 @@ async def test_a_redis_that_comes_back_empty_is_told_everything_again(broken):
         await until(lambda: len(one.came) == 2 and len(two.came) == 2)
         assert await one.users() == await two.users() == ["alice", "bob"]
         assert one.left + two.left == []
+
+
+async def test_a_redis_that_comes_back_as_it_was_a_while_ago_is_corrected(broken, tmp_path):
+    earlier = tmp_path / "earlier"
+    async with servers(broken.url, 2, ttl=15.0) as (one, two):
+        await one.enter("general", "left since")
+        await two.enter("general", "stays")
+        broken.kill()
+        await until(lambda: not one.nodes.up and not two.nodes.up)
+        shutil.copytree(broken.folder, earlier)
+        broken.restart()
+        await until(lambda: one.nodes.up and two.nodes.up)
+        one.leave("general", "left since")
+        await one.enter("general", "came since")
+        assert await two.users() == ["came since", "stays"]
+        broken.kill()
+        await until(lambda: not one.nodes.up and not two.nodes.up)
+        shutil.rmtree(broken.folder)
+        shutil.copytree(earlier, broken.folder)
+        broken.restart()
+        await until(lambda: ("general", "left since") in one.left[1:])
+        await until(lambda: two.nodes.up)
+        assert await two.users() == ["came since", "stays"]
+        assert two.left == []
 
 
 async def test_closing_while_redis_is_away_takes_no_time(broken):
