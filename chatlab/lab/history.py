@@ -103,22 +103,27 @@ class History:
     def client(
         self, name: str, *, user: str | None = None, shows: bool = False, at: float | None = None
     ) -> None:
+        """A client begins; `shows` as in `history_events.Client`."""
         self.add(ev.Client(_now(at), name, name if user is None else user, shows))
 
     def permit(
         self, user: str, room: str, allowed: bool = True, *, at: float | None = None
     ) -> None:
+        """`user` may from now on be in `room`, or may not; a room without permits is open."""
         self.add(ev.Permit(_now(at), user, room, allowed))
 
     def connected(self, client: str, *, at: float | None = None) -> None:
+        """The server has accepted the client."""
         self.add(ev.Connected(_now(at), client))
 
     def disconnected(self, client: str, *, at: float | None = None) -> None:
+        """Its connection is gone, or it has given it up."""
         self.add(ev.Disconnected(_now(at), client))
 
     def joining(
         self, client: str, room: str, *, after: int | None = None, at: float | None = None
     ) -> None:
+        """It asks to join; with `after` (a seq) to be given what is behind that."""
         self.add(ev.Joining(_now(at), client, room, after))
 
     def joined(
@@ -133,12 +138,15 @@ class History:
         code: str | None = None,
         at: float | None = None,
     ) -> None:
+        """It is in the room, whose newest message is `seq`; or, not `ok`, it is not."""
         self.add(ev.Joined(_now(at), client, room, ok, seq, epoch, lost, code))
 
     def leaving(self, client: str, room: str, *, at: float | None = None) -> None:
+        """It asks to leave."""
         self.add(ev.Leaving(_now(at), client, room))
 
     def left(self, client: str, room: str, *, ok: bool = True, at: float | None = None) -> None:
+        """It is out of the room."""
         self.add(ev.Left(_now(at), client, room, ok))
 
     def sent(
@@ -151,6 +159,7 @@ class History:
         key: str | None = None,
         at: float | None = None,
     ) -> None:
+        """It sends, as its attempt number `send`; attempts with one `key` are one message."""
         self.add(ev.Sent(_now(at), client, send, room, text, key))
 
     def acked(
@@ -164,15 +173,19 @@ class History:
         code: str | None = None,
         at: float | None = None,
     ) -> None:
+        """Attempt `send` is answered. `stored` None: whether it was stored is unknown."""
         self.add(ev.Acked(_now(at), client, send, stored, id, seq, code))
 
     def arrived(self, client: str, message: Delivered, *, at: float | None = None) -> None:
+        """The server sent it the message by itself."""
         self.add(ev.Arrived(_now(at), client, self._one(message)))
 
     def fetched(self, client: str, message: Delivered, *, at: float | None = None) -> None:
+        """It asked for the message: by joining, or from history."""
         self.add(ev.Fetched(_now(at), client, self._one(message)))
 
     def shown(self, client: str, message: Delivered, *, at: float | None = None) -> None:
+        """It showed the message to its reader."""
         self.add(ev.Shown(_now(at), client, self._one(message)))
 
     def missing(
@@ -186,9 +199,11 @@ class History:
         epoch: str | None = None,
         at: float | None = None,
     ) -> None:
+        """It was told that what lies between two seqs is gone; see `history_events.Missing`."""
         self.add(ev.Missing(_now(at), client, room, after, resumes, count, epoch))
 
     def note(self, text: str, *, at: float | None = None) -> None:
+        """Something was done to the run."""
         self.add(ev.Note(_now(at), text))
 
     def end(self, *, at: float | None = None) -> None:
