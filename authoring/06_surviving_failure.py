@@ -41,7 +41,7 @@ if here("valkey") and here("balancer"):
 # %% [markdown]
 # ## A crowd, a fault, a verdict
 #
-# Six people are in one room, and each says something eight times a second. They are
+# Six people are in one room, and each says something eight times a second, for a second and a half. They are
 # [`Person`s](../chatlab/lab/crowd.py): python-socketio's own client, which comes back by itself, joins
 # the room again, and shows what it hears. They send as lesson 01 does: until there is an
 # [ack](09_quick_reference.ipynb#Ack), with the same [key](09_quick_reference.ipynb#Idempotency-key).
@@ -52,7 +52,7 @@ if here("valkey") and here("balancer"):
 
 
 # %%
-async def scene(cluster, kind, fault, seconds=2):
+async def scene(cluster, kind, fault, seconds=1.6):
     async with Crowd(kind, cluster) as crowd:
         talking = asyncio.create_task(crowd.talk(seconds))
         await asyncio.sleep(0.6)
@@ -93,7 +93,8 @@ async def kill_a_server(crowd):
 
 
 if here("valkey") and here("balancer"):
-    killed = [await scene(cluster, Person, kill_a_server) for cluster in (stock, chatlab)]
+    scenes = [scene(cluster, Person, kill_a_server) for cluster in (stock, chatlab)]
+    killed = await asyncio.gather(*scenes)
     seen_chart({crowd.cluster.name: crowd for crowd in killed})
     for crowd in killed:
         print(crowd.cluster.name, "- lost:", "some" if crowd.history.check().of("lost") else 0)
@@ -286,7 +287,7 @@ SECRET = secrets.token_hex(32)
 async def cut_off(server, kind):
     token = partial(mint, secret=SECRET)
     target = SimpleNamespace(url=server.url, name=server.name, token=token)
-    report = (await scene(target, kind, cut_the_clients, seconds=1.2)).history.check()
+    report = (await scene(target, kind, cut_the_clients, seconds=1)).history.check()
     print(f"{server.name}, {kind.__name__} - lost:", "some" if report.of("lost") else 0)
 
 
@@ -352,3 +353,165 @@ if here("valkey") and here("balancer"):
 #
 # Next: [07 Capacity](07_capacity.ipynb). Or look something up in the
 # [quick reference](09_quick_reference.ipynb).
+
+# %% [markdown]
+# ## Further
+#
+# Nothing later needs what follows. A fresh cluster, and chatlab's own client:
+
+# %% tags=["needs-valkey", "needs-balancer"]
+from chatlab.lab.crowd import ChatPerson
+
+if here("valkey") and here("balancer"):
+    chatlab = Cluster(2, balancer="caddy", name="chatlab")
+    for fault in (freeze_valkey, cut_the_clients):
+        crowd = await scene(chatlab, ChatPerson, fault)
+        print(f"{fault.__name__}: {crowd.history.check().words()}")
+
+# %% [markdown]
+# ### A hole in a connection that lives
+#
+# `CatchingUp` asks when it is back. But a message can be missing although nobody was away, for example
+# when a server has thrown it out of a queue that was full. Here the wire swallows a single one:
+
+
+# %%
+async def swallow_one(crowd):
+    crowd.wire.drop("new-message", at=1, direction="to_client")
+    await crowd.wire.wait_for("drop")
+
+
+# %% [markdown]
+# `CatchingUp` waits for it for ever, and shows nothing of what came behind it. `Attentive` asks when
+# something waits for longer than a moment: an ack and its neighbours may overtake each other.
+
+
+# %%
+class Attentive(CatchingUp):
+    asking = False
+
+    async def heard(self, message):
+        await super().heard(message)
+        if self.waiting and not self.asking:
+            self.asking = True
+            await asyncio.sleep(0.2)
+            if self.waiting:
+                await self.catch_up()
+            self.asking = False
+
+
+# %% tags=["needs-valkey", "needs-balancer"]
+if here("valkey") and here("balancer"):
+    for kind in (CatchingUp, Attentive):
+        report = (await scene(chatlab, kind, swallow_one, seconds=1)).history.check()
+        print(kind.__name__, "- lost:", "some" if report.of("lost") else 0)
+
+# %% [markdown]
+# ### A server that is told to go
+#
+# A server that is replaced by a newer one need not be killed. It gets a SIGTERM, and may do three things
+# before it goes: finish and answer what it has in hand, take nothing more, and close every connection,
+# so that its clients look for another server at once.
+
+
+# %% tags=["needs-valkey", "needs-balancer"]
+async def stop_a_server(crowd):
+    server = crowd.cluster.stop(0).servers[0]
+    print("exit code:", await server.exited())
+    await asyncio.to_thread(crowd.cluster.restart, 0)
+
+
+if here("valkey") and here("balancer"):
+    crowd = await scene(chatlab, ChatPerson, stop_a_server)
+    print(crowd.history.check().words())
+
+# %% [markdown]
+# *Close every connection*: there are several ways to do that, and most of them tell the client not to
+# come back. A client that comes back by itself, and a server that says goodbye in three ways:
+
+
+# %%
+import socketio
+
+
+async def disconnect(sio, sid):
+    await sio.disconnect(sid)
+
+
+async def disconnect_below(sio, sid):
+    await sio.eio.disconnect(sio.manager.eio_sid_from_sid(sid, "/"))
+
+
+async def hang_up(sio, sid):
+    await sio.eio.sockets[sio.manager.eio_sid_from_sid(sid, "/")].queue.put(None)
+
+
+# %%
+async def goodbye(way):
+    sio = socketio.AsyncServer(async_mode="aiohttp")
+    with background(sio, name="leaving") as server:
+        client = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.1)
+        back, connects = asyncio.Event(), []
+        client.on("connect", lambda: connects.append(1) or len(connects) > 1 and back.set())
+        await client.connect(server.url, transports=["websocket"])
+        await server.call(way, sio, client.get_sid())
+        try:
+            await asyncio.wait_for(back.wait(), 0.7)
+        except TimeoutError:
+            pass
+        print(f"{way.__name__}: the client", "is back" if back.is_set() else "stays away")
+        await client.shutdown()
+
+
+for way in (disconnect, disconnect_below, hang_up):
+    await goodbye(way)
+
+# %% [markdown]
+# `disconnect` says DISCONNECT, which means *you are not wanted here*: right after a ban, wrong before a
+# restart. The second says the same one layer below. Only the third looks to the client like a line that
+# broke, and for that case it has been told what to do. (It puts an end mark behind what is still to be
+# written, so that no ack is lost. The official JavaScript client does as the Python one here.)
+#
+# ### When the store comes back empty
+#
+# All of this rests on a log that keeps what it acked. Valkey here writes each message to disk first. One
+# that does not, or whose disk is gone, comes back with less, and begins to count anew. Bob listens,
+# Alice says three things, the store loses everything, and Alice says one more.
+
+
+# %% tags=["needs-valkey", "needs-balancer"]
+async def talk_through_a_loss(alice, bob):
+    await alice.join("kitchen")
+    await bob.join("kitchen")
+    for number in range(3):
+        await alice.send(f"before {number}")
+    await asyncio.to_thread(partial(chatlab.store.restart, empty=True))
+    await alice.send("after")
+    async for entry in bob.messages("kitchen"):
+        print(type(entry).__name__, getattr(entry, "text", ""))
+        if getattr(entry, "text", None) == "after":
+            break
+
+
+if here("valkey") and here("balancer"):
+    clients = [ChatClient(chatlab, chatlab.token(name)) for name in ("alice", "bob")]
+    async with clients[0] as alice, clients[1] as bob:
+        await talk_through_a_loss(alice, bob)
+
+# %% [markdown]
+# Nobody can bring back what the store has lost. But it is *said*: a `HistoryLost` stands where something
+# may be missing. The server noticed that the log is not the one it knew, and gave the new one another
+# name, an [epoch](09_quick_reference.ipynb#Epoch). A client that compares only numbers takes the new
+# #1 for one that it has shown already:
+
+
+# %% tags=["needs-valkey", "needs-balancer"]
+async def empty_valkey(crowd):
+    await asyncio.to_thread(partial(crowd.cluster.store.restart, empty=True))
+
+
+if here("valkey") and here("balancer"):
+    for kind in (CatchingUp, ChatPerson):
+        report = (await scene(chatlab, kind, empty_valkey, seconds=1)).history.check()
+        print(kind.__name__, "- lost, and not told:", "some" if report.of("lost") else 0)
+    print(chatlab.stop().card().state)
