@@ -158,6 +158,8 @@ class RedisFeed:
         early, hosted.early = hosted.early, []
         for payload in early:
             self._heard(room, payload)
+        if hosted.doubted:  # Redis was away in the meantime
+            self._fill(hosted)
 
     def unfollow(self, room: str) -> None:
         """Hear a room no more."""
