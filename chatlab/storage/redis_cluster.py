@@ -31,7 +31,7 @@ __all__ = ["Cluster"]
 
 log = logging.getLogger(__name__)
 
-WATCH_EVERY: Final = 2.0
+WATCH_EVERY: Final = 5.0
 """Seconds until the nodes are asked again, though nothing seems wrong."""
 
 TROUBLED_EVERY: Final = 0.1

@@ -56,6 +56,7 @@ class Nodes:
         self._stalled_after = stalled_after
         self._nodes: dict[str, Node] = {}
         self._astray: dict[str, Subscription] = {}
+        self._looked_at: set[Node] = set()
         self._changed = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
         self._topology = TOPOLOGIES[location.kind](location)
@@ -161,9 +162,16 @@ class Nodes:
             self.lost(node)
 
     def _look_at_everything(self, channel: str) -> None:
-        """Where nobody cares to look at a single channel, all of its node is looked at."""
+        """Where nobody cares to look at a single channel, all of its node is looked at, once."""
         with contextlib.suppress(Unavailable):
             node = self.of(channel)
+            if node not in self._looked_at:
+                self._looked_at.add(node)
+                asyncio.get_running_loop().call_soon(self._look_at, node)
+
+    def _look_at(self, node: Node) -> None:
+        self._looked_at.discard(node)
+        if node.up:
             self.lost(node)
             self.back(node)
 
