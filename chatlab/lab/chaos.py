@@ -24,6 +24,7 @@ from chatlab.lab.chaos_plan import Strike, draw, one_of_each
 from chatlab.lab.chaos_stage import PRESENCE_TTL, Stage
 from chatlab.lab.chaos_stock import StockMember
 from chatlab.lab.history import History, Report
+from chatlab.lab.history_events import Missing, line
 
 __all__ = ["Outcome", "Run", "chaos", "main"]
 
@@ -157,6 +158,7 @@ async def _on(stage: Stage, run: Run, history: History) -> Outcome:
         problems += await after.left_behind(stage.cluster, before, heard, within=10.0)
         problems += watch.grown()
     report = await asyncio.to_thread(history.check)
+    problems += _told_lost(history)
     return Outcome(
         run,
         history,
@@ -184,6 +186,12 @@ def _member(number: int, stage: Stage, run: Run, history: History, chance: rando
 
 def _homes(members: Sequence[Member]) -> dict[str, set[str]]:
     return {room: {m.name for m in members if room in m.home} for room in ROOMS}
+
+
+def _told_lost(history: History) -> list[str]:
+    """Excuses, of which there must be none: this Valkey writes before it answers."""
+    told = [event for event in history.events if isinstance(event, Missing)]
+    return [f"{len(told)} times history was said to be lost: {line(told[0])}"] if told else []
 
 
 async def _lateness(found: list[float], history: History) -> None:
