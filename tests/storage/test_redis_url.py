@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -259,21 +260,25 @@ async def test_a_server_that_is_silent_is_refused_with_that_reason():
 # The wheel's Valkey is built without TLS, so a door with TLS stands before it.
 @asynccontextmanager
 async def behind_tls(target: Valkey, certificate: Path) -> AsyncIterator[int]:
+    tasks: set[asyncio.Task[None] | None] = set()
+
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-        writer.close()
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.transport.abort()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
         inner, outer = await asyncio.open_connection("127.0.0.1", target.port)
-        pumps = [pump(reader, outer), pump(inner, writer)]
-        await asyncio.gather(*pumps, return_exceptions=True)
+        await asyncio.gather(pump(reader, outer), pump(inner, writer))
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
     yield server.sockets[0].getsockname()[1]
     server.close()
+    await asyncio.gather(*[task for task in tasks if task])
 
 
 @pytest.fixture(scope="module")
