@@ -44,7 +44,7 @@ async def test_every_kind_of_fault_once_and_nothing_is_lost_doubled_disordered_o
     assert History.load(saved).check() == outcome.report
 
 
-@pytest.mark.skipif(bool(MISSING) and not CI, reason="no Valkey or no balancer")
+@whole
 @pytest.mark.slow
 @pytest.mark.timeout(100)
 async def test_of_stock_servers_the_same_run_finds_what_they_lose(monkeypatch: pytest.MonkeyPatch):
@@ -65,6 +65,14 @@ def test_a_missing_part_is_named_and_nothing_is_run(
     monkeypatch.setattr(driver, "_stage", missing)
     assert driver.main(["--seed", "7"]) == 2
     assert capsys.readouterr().out == "seed 7\nnot run: this machine has no Valkey\n"
+
+
+def test_being_told_that_history_is_lost_is_no_excuse_where_nothing_may_be_lost():
+    history = History()
+    assert driver._told_lost(history) == []
+    history.missing("u01", "room-1", 5, 1, epoch="another", at=1.0)
+    (problem,) = driver._told_lost(history)
+    assert "u01 is told that room-1 goes on from #5 at #1" in problem
 
 
 # --- the plan ------------------------------------------------------------------------------------
