@@ -126,13 +126,18 @@ class Pair:
     async def write(self, alices: str, bobs: str) -> None:
         """Alice sends one text and Bob the other, before Alice has her ack; wait for both acks.
 
-        Bob sends as soon as server A has Alice's, so that a drawing of it is always the same.
-        Raises what `call` raises.
+        Bob sends as soon as server A has Alice's, so that a drawing of it is always the same; it
+        says so at the top. Raises what `call` raises.
         """
+        for server, name, text in ((self.a, "alice", alices), (self.b, "bob", bobs)):
+            server.recorder.add("note", text=f'{name} writes "{text}"')
         known = len(self.a.received.of("send-message"))
         sending = asyncio.ensure_future(self._send(self.alice, alices))
         try:
-            await self.a.wait_for("send-message", known + 1)
+            # Not `wait_for`, which gives handlers a moment to finish: Bob waits for no handler.
+            async with asyncio.timeout(_PATIENCE):
+                while len(self.a.received.of("send-message")) == known:  # noqa: ASYNC110
+                    await asyncio.sleep(0.0005)
             await self._send(self.bob, bobs)
             await sending
         finally:

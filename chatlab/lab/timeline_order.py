@@ -58,6 +58,8 @@ def arrange(
                         keyed += [((*leaves, *key), item), ((*arrives, *key), arrival)]
                         continue
                 keyed.append(((slot, 0, rest, *key), item))
+    if any(f.inner for f in flights):
+        keyed = _as_received(keyed)
     ordered = [item for _, item in sorted(keyed, key=lambda pair: pair[0])]
     return with_faults(ordered, recorders, roots)
 
@@ -120,6 +122,27 @@ def _last_seen(item: Item) -> int:
     if item.flights:
         return min(f.last.order for f in item.flights)
     return item.order
+
+
+def _as_received(
+    keyed: Sequence[tuple[tuple[int, ...], Item]],
+) -> list[tuple[tuple[int, ...], Item]]:
+    """Let nothing stand above what came before it on the same connection.
+
+    Where several servers send, the order in which a client gets it is what is to be seen, also
+    where they were so quick that the causes alone would decide.
+    """
+    latest: dict[tuple[str, bool], tuple[int, ...]] = {}
+    moved: list[tuple[tuple[int, ...], Item]] = []
+    for key, item in sorted(keyed, key=lambda pair: pair[1].order):
+        served = [f for f in item.flights if f.packet == "event" and (f.inner or not f.to_server)]
+        if served and item.part != "arrives":
+            ways = [(f.conn, f.to_server) for f in served]
+            above = max((latest[way] for way in ways if way in latest), default=key)
+            key = (*above, 1) if above > key else key
+            latest |= dict.fromkeys(ways, key)
+        moved.append((key, item))
+    return moved
 
 
 def _rests(items: Sequence[Item]) -> list[float]:
