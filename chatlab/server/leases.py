@@ -50,6 +50,7 @@ class LeasedBuckets:
 
     def __init__(self, buckets: Buckets, rate: Rate, lease: int = 10) -> None:
         self.local = False
+        buckets.back = self.back
         self._buckets = buckets
         self._rate = rate
         self._size = max(1, min(lease, rate.burst))

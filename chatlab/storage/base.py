@@ -276,6 +276,9 @@ class Events(Protocol):
 class Buckets(Protocol):
     """The users' token buckets that all servers share."""
 
+    back: Callable[[], None]
+    """Set by the server; called on its loop when the store was away and is there again."""
+
     async def take(self, user: str, wanted: int) -> tuple[int, float]:
         """Take up to `wanted` tokens from a user's bucket. Returns how many were taken, and the
         seconds until there is another one (0.0 when all were taken). Raises `Unavailable`."""

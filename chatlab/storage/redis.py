@@ -34,6 +34,7 @@ from chatlab.storage.base import (
     key_reused,
     text_digest,
 )
+from chatlab.storage.redis_durability import durability
 from chatlab.storage.redis_feed import Belief, Entry, RedisFeed, Stretch, message_of
 from chatlab.storage.redis_names import Names
 from chatlab.storage.redis_nodes import Node, Nodes
@@ -146,6 +147,8 @@ class RedisLog:
     async def open(self) -> None:
         """Connect. Raises `SettingsError` where Redis cannot be used."""
         await self.nodes.open(patience=START_PATIENCE)
+        for warning in await durability(self.nodes):
+            log.warning(warning)
 
     def _is_back(self, node: Node) -> None:
         self._followed.catch_up(node)

@@ -62,6 +62,7 @@ class RedisBuckets:
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
+        self.back: Callable[[], None] = lambda: None
         self._nodes = nodes
         self._names = names
         self._rate = rate

@@ -25,16 +25,12 @@ def open_redis(settings: Settings) -> Storage:
     nodes, names = log.nodes, log.names
     directory = RedisDirectory(nodes, names)
     presence = RedisPresence(nodes, names, ttl=settings.presence_ttl)
+    buckets = RedisBuckets(nodes, names, settings.whole_user_rate)
 
     def back() -> None:
         directory.back()
         presence.back()
+        buckets.back()
 
     log.back = back
-    return Storage(
-        log,
-        directory,
-        presence,
-        RedisEvents(nodes, names),
-        RedisBuckets(nodes, names, settings.whole_user_rate),
-    )
+    return Storage(log, directory, presence, RedisEvents(nodes, names), buckets)

@@ -39,6 +39,12 @@ async def pair(store: Valkey) -> AsyncIterator[tuple[Running, Running]]:
         yield one, two
 
 
+async def local_limiter(server: Running) -> float:
+    async with server.http.get(server.url + "/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return next(float(x.split()[1]) for x in lines if x.startswith("chatlab_limiter_local "))
+
+
 async def in_thread(work: Callable[[], object]) -> None:
     await asyncio.get_running_loop().run_in_executor(None, work)
 
@@ -230,8 +236,10 @@ async def test_redis_frozen_answers_in_time_keeps_the_socket_and_delivers_when_i
             assert loop.time() - began < 1.0
             async with one.http.get(one.url + "/healthz") as answer:
                 assert answer.status == 503
+            assert await local_limiter(one) == 1
             store.thaw()
             await until(lambda: one.server.log.healthy and two.server.log.healthy)
+            assert await local_limiter(one) == 0
             assert (await alice.say("unknown", key="k"))["seq"] == 1
             assert [m["text"] for m in await bob.got("new-message")] == ["unknown"]
             assert not alice.gone.is_set()

@@ -212,3 +212,21 @@ async def test_what_was_stored_while_a_server_was_cut_off_is_read_in_order_when_
             await one.back()
             await until(lambda: len(one.fed["general"]) == 1_000)
             assert [d.message.seq for d in one.fed["general"]] == list(range(1, 1_001))
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (("--appendonly", "yes", "--appendfsync", "always"), []),
+        (("--appendonly", "yes", "--appendfsync", "everysec"), ["appendfsync"]),
+        (("--appendonly", "no"), ["appendonly"]),
+        (("--maxmemory-policy", "allkeys-lru"), ["maxmemory-policy is allkeys-lru"]),
+    ],
+)
+async def test_a_redis_that_may_lose_messages_is_warned_of_at_the_start(options, warned, caplog):
+    with valkey(arguments=options, name="storage failures") as store:
+        async with Server(store.url):
+            said = [r.message for r in caplog.records if r.levelname == "WARNING"]
+            assert len(said) == len(warned)
+            for what, word in zip(said, warned, strict=True):
+                assert word in what
