@@ -559,8 +559,7 @@ if here("balancer"):
 # %%
 for part in ("store", "in_turn", "sticky", "cluster"):
     if part in globals():
-        stopped = globals()[part].stop()
-        print(part, "runs" if getattr(stopped, "running", False) else "has stopped")
+        print(repr(globals()[part].stop()).splitlines()[0])
 
 # %% [markdown]
 # ## In chatlab
@@ -575,7 +574,7 @@ for part in ("store", "in_turn", "sticky", "cluster"):
 #         self._pass_on(hosted, run)
 # ```
 #
-# What may get lost without harm, as *bob is typing*, goes no way through the log.
+# What may get lost without harm, as *bob is typing*, does not go through the log.
 #
 # ## Now you
 #
@@ -589,8 +588,9 @@ for part in ("store", "in_turn", "sticky", "cluster"):
 #    included.
 # 3. Behind a balancer: begin with the websocket, or make it sticky.
 #
-# Next: what is left of all this when a server dies, or the store does. That is lesson 06. Or look
-# something up in the [quick reference](09_quick_reference.ipynb).
+# Next: what is left of all this when a server dies, or the store does, in
+# [06 Surviving failure](06_surviving_failure.ipynb). Or look something up in the
+# [quick reference](09_quick_reference.ipynb).
 
 # %% [markdown]
 # ## Further
@@ -599,9 +599,9 @@ for part in ("store", "in_turn", "sticky", "cluster"):
 #
 # ### Who is here, on all servers
 #
-# Python-socketio's servers each know their own members. So chatlab writes its members into the store,
-# each server its own, and renews them every few seconds: a server that dies stops renewing, and its
-# members are gone soon after. That is [presence](09_quick_reference.ipynb#Presence).
+# Python-socketio's servers each know their own members. So chatlab's servers write theirs into the
+# store, for a few seconds, again and again: nobody has to take out the members of a server that died.
+# That is [presence](09_quick_reference.ipynb#Presence).
 
 # %% tags=["needs-valkey"]
 if here("valkey"):
