@@ -56,7 +56,7 @@ class Person:
         self._sends = itertools.count(1)
         self._in = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.sio = socketio.AsyncClient(
+        self.sio: Any = socketio.AsyncClient(
             reconnection_delay=0.1, reconnection_delay_max=0.5, handle_sigint=False
         )
         self.sio.on("connect", self._connected)
@@ -133,9 +133,14 @@ class Person:
         """Go for good."""
         for task in self._tasks:
             task.cancel()
+        returning = self.sio._reconnect_task
+        if returning is not None:
+            # Not `shutdown`: python-socketio 5.18.1 may begin one more try after it has returned.
+            returning.cancel()
+            await asyncio.wait({returning})
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
-                await self.sio.shutdown()
+                await self.sio.disconnect()
 
     def _connected(self) -> None:
         self.history.connected(self.name)
