@@ -23,14 +23,11 @@ __all__ = ["REDIS_SCHEMES", "Rate", "Settings", "options"]
 MINIMUM_SECRET: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 # What may stand before :// where messages are kept in Redis or Valkey.
+_REDIS: Final = ("redis", "rediss", "valkey", "valkeys")
 REDIS_SCHEMES: Final = (
-    "redis",
-    "rediss",
-    "valkey",
-    "valkeys",
+    *_REDIS,
     "unix",
-    "redis+sentinel",
-    "redis+cluster",
+    *(f"{name}+{kind}" for kind in ("sentinel", "cluster") for name in _REDIS),
 )
 
 _UNCAPPED: Final = 10**9

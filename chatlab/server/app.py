@@ -69,6 +69,7 @@ class ChatServer:
         self.metrics = Metrics(
             sockets=lambda: len(self.sessions),
             rooms=lambda: len(self.rooms),
+            subscriptions=self.storage.subscriptions,
             limits_locally=lambda: isinstance(self._buckets, LeasedBuckets) and self._buckets.local,
         )
         self.health = Health(self.log, self.metrics, self._proxies, settings.metrics_public)

@@ -35,6 +35,7 @@ class Metrics:
         *,
         sockets: Callable[[], int],
         rooms: Callable[[], int],
+        subscriptions: Callable[[], int],
         limits_locally: Callable[[], bool],
     ) -> None:
         self.registry = CollectorRegistry()
@@ -58,6 +59,10 @@ class Metrics:
         connected.set_function(sockets)
         hosted = Gauge("chatlab_rooms", "Rooms with a member here", registry=self.registry)
         hosted.set_function(rooms)
+        heard = Gauge(
+            "chatlab_subscriptions", "Channels that are heard in Redis", registry=self.registry
+        )
+        heard.set_function(subscriptions)
         local = Gauge(
             "chatlab_limiter_local",
             "1 while Redis is away and users are limited on this server by itself",

@@ -287,13 +287,14 @@ class Buckets(Protocol):
 @dataclass(frozen=True, slots=True)
 class Storage:
     """Everything that a backend keeps. `events` and `buckets` are None where one server is all
-    there is."""
+    there is; `subscriptions` counts the channels that are heard."""
 
     log: RoomLog
     directory: UserDirectory
     presence: Presence
     events: Events | None = None
     buckets: Buckets | None = None
+    subscriptions: Callable[[], int] = lambda: 0
 
 
 def history_lost(

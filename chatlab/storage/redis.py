@@ -124,6 +124,7 @@ class RedisLog:
         self._followed.renewed = lambda room: self.renewed(room)
         self.nodes.lost = self._followed.doubt
         self.nodes.back = self._is_back
+        self.nodes.moved = self._has_moved
 
     @property
     def feed(self) -> Feed:
@@ -136,8 +137,9 @@ class RedisLog:
 
     @property
     def healthy(self) -> bool:
-        """Whether Redis answers, and every followed room is heard."""
-        return self.nodes.up
+        """Whether Redis answers and is heard. Of a cluster one node is enough: if every server
+        called itself unhealthy for one that is away, a balancer would send nobody anywhere."""
+        return any(node.up for node in self.nodes.all())
 
     @property
     def followed(self) -> int:
@@ -153,6 +155,13 @@ class RedisLog:
     def _is_back(self, node: Node) -> None:
         self._followed.catch_up(node)
         self.back()
+
+    def _has_moved(self, channel: str) -> None:
+        """Another node has the channel by now; what was published in between was not heard."""
+        if channel == self.names.user_changes:
+            self.back()
+        else:
+            self._followed.look_again(channel)
 
     async def close(self) -> None:
         """Store what was appended, as long as Redis is there, then let go of it."""

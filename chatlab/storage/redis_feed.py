@@ -74,10 +74,17 @@ class Hosted:
     id: str = ""
     early: list[bytes] = field(default_factory=list)  # heard before it was known where it stands
     waiting: dict[int, Entry] = field(default_factory=dict)  # heard, but not the next one
-    # Redis was away: before anything is passed on, it has to show that it still has what it had.
-    doubted: bool = False
+    # How often Redis was away, and up to which time it has shown since that it still has what it
+    # had: before that nothing is passed on.
+    doubts: int = 0
+    settled: int = 0
     filling: bool = False
     missed: asyncio.TimerHandle | None = None
+
+    @property
+    def doubted(self) -> bool:
+        """Whether Redis has to show what it has."""
+        return self.settled < self.doubts
 
     @property
     def belief(self) -> Belief:
@@ -105,6 +112,7 @@ class RedisFeed:
         self._names = names
         self._read = read
         self._hosted: dict[str, Hosted] = {}
+        self._rooms_of: dict[str, str] = {}  # by their channel
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -135,6 +143,7 @@ class RedisFeed:
         if hosted is None:
             ready: Future[None] = asyncio.get_running_loop().create_future()
             hosted = self._hosted[room] = Hosted(room, ready)
+            self._rooms_of[self._names.feed(room)] = room
             self._spawn(self._begin(hosted))
         await asyncio.shield(hosted.ready)
 
@@ -169,7 +178,9 @@ class RedisFeed:
         if hosted.missed is not None:
             hosted.missed.cancel()
         fail(hosted.ready, Unavailable())
-        self._nodes.unsubscribe(self._names.feed(room))
+        channel = self._names.feed(room)
+        del self._rooms_of[channel]
+        self._nodes.unsubscribe(channel)
 
     async def close(self) -> None:
         """Stop."""
@@ -242,12 +253,20 @@ class RedisFeed:
     def doubt(self, node: Node) -> None:
         """Redis is away: what it has when it comes back is to be checked."""
         for room in self._on(node):
-            self._hosted[room].doubted = True
+            self._hosted[room].doubts += 1
 
     def catch_up(self, node: Node) -> None:
         """Redis is back: fill what was missed."""
         for room in self._on(node):
             hosted = self._hosted[room]
+            if hosted.ready.done():
+                self._fill(hosted)
+
+    def look_again(self, channel: str) -> None:
+        """What was published on a channel may have been missed; events are not looked for."""
+        hosted = self._hosted.get(self._rooms_of.get(channel, ""))
+        if hosted is not None:
+            hosted.doubts += 1
             if hosted.ready.done():
                 self._fill(hosted)
 
@@ -282,6 +301,7 @@ class RedisFeed:
     async def _read_what_was_missed(self, hosted: Hosted) -> None:
         complete = False
         while not complete and self._hosted.get(hosted.name) is hosted:
+            doubts = hosted.doubts
             try:
                 stretch = await self._read(hosted.name, hosted.seq, hosted.belief)
             except Unavailable:
@@ -289,25 +309,25 @@ class RedisFeed:
                     return  # `catch_up` comes when Redis is back
                 await asyncio.sleep(TRY_AGAIN)
             else:
-                complete = self._take(hosted, stretch)
+                complete = self._take(hosted, stretch, doubts) and not hosted.doubted
 
-    def _take(self, hosted: Hosted, stretch: Stretch) -> bool:
-        """Pass on a stretch of the stream; whether that was all."""
+    def _take(self, hosted: Hosted, stretch: Stretch, doubts: int) -> bool:
+        """Pass on a stretch of the stream; whether that was all. `doubts` is from before it was
+        asked for."""
         if stretch.epoch == hosted.epoch and stretch.seq < hosted.seq and not hosted.doubted:
-            hosted.doubted = True  # it has gone back: ask again, with what is believed
+            hosted.doubts += 1  # it has gone back: ask again, with what is believed
             return False
         oldest = stretch.entries[0].seq if stretch.entries else stretch.seq + 1
+        hosted.settled = doubts
         if stretch.epoch != hosted.epoch or oldest > hosted.seq + 1:
             self._renew(hosted, stretch)
             return False  # what the new epoch has brought since then is read next
-        hosted.doubted = False
         self._pass_on(hosted, stretch.entries)
         return hosted.seq >= stretch.seq
 
     def _renew(self, hosted: Hosted, stretch: Stretch) -> None:
         """The members were shown a history that is not the room's any more."""
         log.warning("room %r: messages are gone; its members are told", hosted.name)
-        hosted.doubted = False
         hosted.waiting.clear()
         hosted.epoch, hosted.seq, hosted.id = stretch.epoch, stretch.seq, ""
         self.renewed(hosted.name)

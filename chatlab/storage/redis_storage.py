@@ -33,4 +33,8 @@ def open_redis(settings: Settings) -> Storage:
         buckets.back()
 
     log.back = back
-    return Storage(log, directory, presence, RedisEvents(nodes, names), buckets)
+    def subscriptions() -> int:
+        return sum(node.ears.channels for node in nodes.all())
+
+    events = RedisEvents(nodes, names)
+    return Storage(log, directory, presence, events, buckets, subscriptions)

@@ -246,10 +246,10 @@ async def test_a_master_dies_its_replica_takes_over_and_its_rooms_go_on(cluster)
         assert {cluster.owner(one.slot(room)) for room in rooms} >= {master}
         master.kill()
         after = Load((one, two), rooms, "after", acked=before.acked)
-        await until(lambda: not one.log.healthy and not two.log.healthy)
+        await until(lambda: not one.log.nodes.up and not two.log.nodes.up)
         await in_thread(lambda: wait_until(lambda: is_master(replica)))
         promoted = asyncio.get_running_loop().time()
-        await until(lambda: one.log.healthy and two.log.healthy)
+        await until(lambda: one.log.nodes.up and two.log.nodes.up)
         assert asyncio.get_running_loop().time() - promoted < 1.5
         await after.more()
         await after.stop()
@@ -274,7 +274,7 @@ async def test_acked_messages_that_a_promoted_replica_does_not_have_are_reported
         master.kill()
         replica.thaw()
         await until(lambda: one.renewed == [room] and two.renewed == [room])
-        await until(lambda: one.log.healthy)
+        await until(lambda: one.log.nodes.up)
         assert (await one.send("in the new epoch", room=room)).message.seq == 2
         await until(lambda: two.fed[room][-1].message.text == "in the new epoch")
 
@@ -315,7 +315,7 @@ async def test_while_one_master_is_away_the_rooms_of_others_are_unavailable_or_s
                 assert loop.time() - began < 2.0
             else:
                 assert room not in dead
-        await until(lambda: one.log.healthy)  # the replica has taken over
+        await until(lambda: one.log.nodes.up)  # the replica has taken over
         master.thaw()
         for room in rooms:
             await one.send(room=room)

@@ -15,12 +15,17 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 
 from chatlab.errors import SettingsError
 from chatlab.lab import Valkey
+from chatlab.settings import REDIS_SCHEMES
 from chatlab.storage.redis_url import SCHEMES, locate
 from tests.storage.nodes import some_prefix
 from tests.storage.rooms import Rooms, until
 
 SECRET = "s3cr/t?#@:%"
 QUOTED = "s3cr%2Ft%3F%23%40%3A%25"
+
+
+def test_the_settings_know_every_form():
+    assert set(REDIS_SCHEMES) == set(SCHEMES)
 
 
 # --- one server --------------------------------------------------------------------------------
