@@ -351,7 +351,7 @@ if here("valkey") and here("balancer"):
 # 2. Join first, then ask; show in order of `seq`, each once.
 # 3. Do not believe that nothing gets lost. Break it, and let a checker count.
 #
-# Next: [07 Capacity](07_capacity.ipynb). Or look something up in the
+# Next: how many users it holds, and what that costs. That is lesson 07. Or look something up in the
 # [quick reference](09_quick_reference.ipynb).
 
 # %% [markdown]
@@ -411,7 +411,8 @@ if here("valkey") and here("balancer"):
 #
 # A server that is replaced by a newer one need not be killed. It gets a SIGTERM, and may do three things
 # before it goes: finish and answer what it has in hand, take nothing more, and close every connection,
-# so that its clients look for another server at once.
+# so that its clients look for another server at once. That is a
+# [graceful shutdown](09_quick_reference.ipynb#Graceful-shutdown).
 
 
 # %% tags=["needs-valkey", "needs-balancer"]

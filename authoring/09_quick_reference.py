@@ -21,9 +21,9 @@
 #
 # [Ack](#Ack) · [Atomic](#Atomic) · [Authentication](#Authentication) · [Backoff](#Backoff) ·
 # [Backpressure](#Backpressure) · [Broadcast](#Broadcast) · [Callback](#Callback) ·
-# [Claim](#Claim) · [Epoch](#Epoch) · [Event](#Event) · [Fail closed](#Fail-closed) ·
+# [Catching up](#Catching-up) · [Claim](#Claim) · [Epoch](#Epoch) · [Event](#Event) · [Fail closed](#Fail-closed) ·
 # [Fan-out](#Fan-out) · [Fire and forget](#Fire-and-forget) · [Fixed window](#Fixed-window) ·
-# [Handler](#Handler) · [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) ·
+# [Graceful shutdown](#Graceful-shutdown) · [Handler](#Handler) · [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) ·
 # [Jitter](#Jitter) · [Join](#Join) · [Lease](#Lease) · [Load balancer](#Load-balancer) ·
 # [Middleware](#Middleware) · [Namespace](#Namespace) · [Polling](#Polling) ·
 # [Presence](#Presence) · [Pub/sub](#Pub/sub) · [Rate limiting](#Rate-limiting) ·
@@ -340,6 +340,9 @@ print("running" if chat.running else "stopped")
 # A function that you hand over, to be called later: when the answer comes, or when something
 # happens.
 #
+# ### Catching up
+# Asking for what was said while one was away: everything behind the last [seq](#Seq) that one has.
+#
 # ### Claim
 # One statement in a [token](#Token), such as `sub` (who), `exp` (until when), `iss` (issued by
 # whom) or `aud` (meant for whom). It is worth as much as the [signature](#Signature) over it.
@@ -367,6 +370,10 @@ print("running" if chat.running else "stopped")
 # ### Fixed window
 # A way of [rate limiting](#Rate-limiting): count the events of a second, refuse what is over the
 # limit, and begin again at 0 with the next second.
+#
+# ### Graceful shutdown
+# How a server goes when it is told to: it finishes and answers what it has in hand, takes nothing
+# more, and closes its connections so that the clients look for another server at once.
 #
 # ### Handler
 # The function that the server runs when an [event](#Event) of a certain name arrives.

@@ -215,4 +215,4 @@ ex06.finds_what_is_wrong(find_faults)
 # out, and who may be in a room; and each of its rules has a test that spoils a good history and wants
 # to be told.
 #
-# Next: [lesson 07](../notebooks/07_capacity.ipynb).
+# Done? The [quick reference](../notebooks/09_quick_reference.ipynb) has every pattern on one page.
