@@ -208,7 +208,7 @@ return entry.seq
 
 # %%
 async def serve(sio, db):
-    async with db.pubsub(ignore_subscribe_messages=True) as channel:
+    async with db, db.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe("kitchen")
         async for told in channel.listen():
             entry = json.loads(told["data"])
@@ -295,16 +295,18 @@ async def poll(entrance, keeps_cookies):
         address = f"{entrance.url}/socket.io/?EIO=4&transport=polling"
         opened = json.loads((await (await http.get(address)).text())[1:])
         answer = await http.post(f"{address}&sid={opened['sid']}", data="40")
-        text = (await answer.text()).replace(opened["sid"], "…")
-        print(entrance.name, "→", answer.status, text)
+        return (await answer.text()).replace(opened["sid"], "…")
 
 
 if here("balancer"):
-    for entrance, keeps_cookies in ((in_turn, True), (sticky, False), (sticky, True)):
-        await poll(entrance, keeps_cookies)
+    for entrance, cookies in ((in_turn, True), (sticky, False), (sticky, True)):
+        print(
+            entrance.name, cookies, "→", *sorted({await poll(entrance, cookies) for _ in range(16)})
+        )
 
 # %% [markdown]
-# *What to notice:* the cookie helps only those who bring it back. (In Node's client that is
+# *What to notice:* sixteen clients in each line, and the answers that they got. The cookie helps only those
+# who bring it back; without it, it is luck. (In a browser on another site, and in Node, that takes
 # `withCredentials: true`.) A websocket needs no such thing: it is one connection, so it stays where it is.
 
 # %% tags=["needs-balancer"]
@@ -394,7 +396,7 @@ if here("balancer"):
 # -        message |= {"user": user, "room": room, "text": text}
 # +        message = new_message(user, room, text) | {"seq": self.newest[room]}
 #          self.messages.append(message)
-# @@ -57,3 +63,91 @@
+# @@ -57,3 +63,92 @@
 #              self.by_key[user, room, key] = message
 # +        await self.deliver(message, sid)
 #          return message, False
@@ -457,17 +459,18 @@ if here("balancer"):
 # +        await self.channels.unsubscribe(f"room:{room}")
 # +
 # +    async def listen(self):
-# +        while True:
-# +            try:
-# +                for room in list(self.served):
-# +                    await self.serve(room, None)
-# +                async for told in self.channels.listen():
-# +                    room = told["channel"].removeprefix("room:")
-# +                    if room in self.served:
-# +                        await self.serve(room, told["data"] if told["type"] == "message" else None)
-# +            except redis.RedisError:
-# +                log.warning("Redis is away", exc_info=True)
-# +                await asyncio.sleep(0.2)
+# +        async with self.redis, self.channels:
+# +            while True:
+# +                try:
+# +                    for room in list(self.served):
+# +                        await self.serve(room, None)
+# +                    async for told in self.channels.listen():
+# +                        room, said = told["channel"].removeprefix("room:"), told["type"]
+# +                        if room in self.served:
+# +                            await self.serve(room, told["data"] if said == "message" else None)
+# +                except redis.RedisError:
+# +                    log.warning("Redis is away", exc_info=True)
+# +                    await asyncio.sleep(0.2)
 # +
 # +    async def serve(self, room, entry):
 # +        """Hand on what is new: this entry, or the stream's where it is not the next one."""
@@ -486,12 +489,12 @@ if here("balancer"):
 # +    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 # +    return {"id": uuid.uuid4().hex, "timestamp": now, "user": user, "room": room, "text": text}
 #
-# @@ -97,3 +191,3 @@
+# @@ -97,3 +192,3 @@
 #              return refusal.ack
 # -        except (ConnectionError, TimeoutError):
 # +        except (ConnectionError, TimeoutError, redis.ConnectionError, redis.TimeoutError):
 #              log.warning("%s cannot be done now", handler.__name__, exc_info=True)
-# @@ -143,5 +237,9 @@
+# @@ -143,5 +238,9 @@
 #
 # -def make_server(secret, store=None, clock=time.monotonic):
 # -    sio = socketio.AsyncServer(async_mode="aiohttp")
@@ -504,7 +507,7 @@ if here("balancer"):
 # +    members = {}  # the sids in each room, on this server
 # +    moving = asyncio.Lock()
 #      buckets = {}
-# @@ -167,2 +265,9 @@
+# @@ -167,2 +266,9 @@
 #
 # +    async def deliver(message, sid):
 # +        # To the members on this server: the others serve their own.
@@ -514,7 +517,7 @@ if here("balancer"):
 # +    store.deliver = deliver
 # +
 #      def member_of(sid, room):
-# @@ -182,3 +287,8 @@
+# @@ -182,3 +288,8 @@
 #              session["room"] = room
 # -        await sio.enter_room(sid, room)
 # +        async with moving:
@@ -524,14 +527,14 @@ if here("balancer"):
 # +                members.setdefault(room, set()).add(sid)
 # +                await sio.enter_room(sid, room)
 #          joined = {"user": session["user"], "room": room}
-# @@ -200,5 +310,3 @@
+# @@ -200,5 +311,3 @@
 #          user, room = session["user"], member_of(sid, room)
 # -        message, duplicate = await store.append(user, room, text, data.get("key"))
 # -        if not duplicate:
 # -            await sio.emit("new-message", message, to=room, skip_sid=sid)
 # +        message, duplicate = await store.append(user, room, text, data.get("key"), sid)
 #          ack = {name: message[name] for name in ("id", "seq", "timestamp")}
-# @@ -241,2 +349,8 @@
+# @@ -241,2 +350,8 @@
 #              return  # nobody left: a client sent an event of this name
 # +        async with moving:
 # +            for room in [room for room, sids in members.items() if sid in sids]:
@@ -540,12 +543,12 @@ if here("balancer"):
 # +                    del members[room]
 # +                    await store.forget(room)
 #          # A full bucket is as good as a new one; any other would be filled by a reconnect.
-# @@ -256,2 +370,4 @@
+# @@ -256,2 +371,4 @@
 #      parser.add_argument("--port", type=int, default=3001, help="0 picks a free one")
 # +    parser.add_argument("--redis", metavar="URL", help="share rooms with other servers")
 # +    given = parser.parse_args()
 #      secret = os.environ.get("CHATLAB_JWT_SECRET", "")
-# @@ -260,4 +376,4 @@
+# @@ -260,4 +377,4 @@
 #      app = web.Application()
 # -    make_server(secret).attach(app)
 # -    listener = socket.create_server(("127.0.0.1", parser.parse_args().port))

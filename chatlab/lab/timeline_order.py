@@ -48,7 +48,9 @@ def arrange(
             for number, item in enumerate(together):
                 key = (place[cause], 1, turn, number)
                 late = next((f for f in item.flights if _is_late(f, roots)), None)
-                leaves = (min(slot, _slot(roots, item.order)), 0, rest)
+                # What servers say to each other stays with what led to it.
+                inner = late is not None and late.inner
+                leaves = (slot if inner else min(slot, _slot(roots, item.order)), 0, rest)
                 if late is not None and late.got is not None:
                     then = bisect.bisect_right(rests, late.got.at)
                     arrives = (_slot(roots, late.got.order), 0, then)

@@ -122,17 +122,18 @@ class SharedStore(Store):
         await self.channels.unsubscribe(f"room:{room}")
 
     async def listen(self):
-        while True:
-            try:
-                for room in list(self.served):
-                    await self.serve(room, None)
-                async for told in self.channels.listen():
-                    room = told["channel"].removeprefix("room:")
-                    if room in self.served:
-                        await self.serve(room, told["data"] if told["type"] == "message" else None)
-            except redis.RedisError:
-                log.warning("Redis is away", exc_info=True)
-                await asyncio.sleep(0.2)
+        async with self.redis, self.channels:
+            while True:
+                try:
+                    for room in list(self.served):
+                        await self.serve(room, None)
+                    async for told in self.channels.listen():
+                        room, said = told["channel"].removeprefix("room:"), told["type"]
+                        if room in self.served:
+                            await self.serve(room, told["data"] if said == "message" else None)
+                except redis.RedisError:
+                    log.warning("Redis is away", exc_info=True)
+                    await asyncio.sleep(0.2)
 
     async def serve(self, room, entry):
         """Hand on what is new: this entry, or the stream's where it is not the next one."""
