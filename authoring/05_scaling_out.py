@@ -293,16 +293,15 @@ async def poll(entrance, keeps_cookies):
     jar = aiohttp.CookieJar() if keeps_cookies else aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(cookie_jar=jar) as http:
         address = f"{entrance.url}/socket.io/?EIO=4&transport=polling"
-        opened = json.loads((await (await http.get(address)).text())[1:])
-        answer = await http.post(f"{address}&sid={opened['sid']}", data="40")
-        return (await answer.text()).replace(opened["sid"], "…")
+        sid = json.loads((await (await http.get(address)).text())[1:])["sid"]
+        answer = await http.post(f"{address}&sid={sid}", data="40")
+        return (await answer.text()).replace(sid, "…")
 
 
 if here("balancer"):
-    for entrance, cookies in ((in_turn, True), (sticky, False), (sticky, True)):
-        print(
-            entrance.name, cookies, "→", *sorted({await poll(entrance, cookies) for _ in range(16)})
-        )
+    for entrance, keeps in ((in_turn, True), (sticky, False), (sticky, True)):
+        answers = {await poll(entrance, keeps) for _ in range(16)}
+        print(entrance.name, "with" if keeps else "without", "cookies →", *sorted(answers))
 
 # %% [markdown]
 # *What to notice:* sixteen clients in each line, and the answers that they got. The cookie helps only those
