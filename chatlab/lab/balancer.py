@@ -187,7 +187,9 @@ class Balancer(Process):
         hosts = ["127.0.0.1", "::1"] if has_ipv6() else ["127.0.0.1"]
         values: dict[str, object] = {"port": self.port, "probe": self._probe}
         if self.kind == "caddy":
-            policy = "cookie lb" if self.sticky else "round_robin"
+            # New ones in turn: Caddy's own choice is a random one, and may give all to one server.
+            sticky = "cookie lb {\n\t\t\tfallback round_robin\n\t\t}"
+            policy = sticky if self.sticky else "round_robin"
             values["hosts"] = " ".join(hosts)
             return _CADDY % {**values, "servers": " ".join(self._targets), "policy": policy}
         values["hosts"] = ",".join(f"{host}:{self.port}" for host in hosts)
