@@ -82,3 +82,19 @@ async def test_servers_that_share_nothing_may_be_looked_at_too(store: Any) -> No
         await two.write("one", "two")
         await settled(*two.clients)
         assert (two.carol.received_texts, two.dave.received_texts) == (["one"], ["two"])
+
+
+async def test_each_reader_is_drawn_as_it_read_also_where_nothing_is_late_enough_to_be_seen(
+    store: Any,
+) -> None:
+    async with pair(make_app, store) as two:
+        two.line_a.delay(0.03)
+        await two.write("one", "two")
+        for reader in (two.carol, two.dave):
+            await reader.wait_for("new-message", 2)
+        await settled(*two.clients, *two.parts)
+        rows = repr(timeline(*two.parts)).splitlines()
+        for reader in (two.carol, two.dave):
+            drawn = [row.split('"')[1] for row in rows if f"→ {reader.name}" in row]
+            assert drawn == reader.received_texts
+        assert two.carol.received_texts != two.dave.received_texts
