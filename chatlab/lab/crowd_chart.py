@@ -48,7 +48,7 @@ def seen_chart(crowds: Mapping[str, Crowd]) -> None:
         axes.set_xlim(-0.05, end)
         for begun, over in crowd.faults:
             until = min(end, over - crowd.begun)
-            axes.axvspan(begun - crowd.begun, until, color=INK, alpha=0.25, lw=0)
+            axes.axvspan(begun - crowd.begun, until, color=INK, alpha=0.25, lw=0, zorder=0)
         axes.set_title(title)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
