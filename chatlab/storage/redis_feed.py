@@ -12,17 +12,17 @@ import logging
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from chatlab.errors import Unavailable
-from chatlab.protocol import Message, timestamp
 from chatlab.storage.base import Delivery, Feed, fail
+from chatlab.storage.redis_history import Belief, Entry, Stretch, message_of
 from chatlab.storage.redis_names import Names
 from chatlab.storage.redis_nodes import Node, Nodes
 
-__all__ = ["Belief", "Entry", "Hosted", "RedisFeed", "Stretch", "message_of"]
+__all__ = ["RedisFeed"]
 
 log = logging.getLogger(__name__)
 
@@ -33,38 +33,11 @@ TRY_AGAIN: Final = 0.2
 """Seconds until the stream is asked again, where Redis was away."""
 
 
-class Entry(NamedTuple):
-    """A message as the scripts hand it out; `at` in milliseconds."""
-
-    seq: int
-    id: str
-    user: str
-    text: str
-    at: int
-    origin: str
-
-
-class Belief(NamedTuple):
-    """What a server takes for granted of a room; an empty `epoch` is nothing."""
-
-    epoch: str = ""
-    seq: int = 0
-    id: str = ""
-
-
-class Stretch(NamedTuple):
-    """Messages from the stream, and where the room stands."""
-
-    epoch: str
-    seq: int
-    entries: list[Entry]
-
-
 _published = msgspec.msgpack.Decoder(tuple[str, list[Entry]])
 
 
 @dataclass(slots=True, eq=False)
-class Hosted:
+class _Hosted:
     """A room with a member on this server. `seq` and `id` are of the last message passed on."""
 
     name: str
@@ -111,19 +84,12 @@ class RedisFeed:
         self._nodes = nodes
         self._names = names
         self._read = read
-        self._hosted: dict[str, Hosted] = {}
+        self._hosted: dict[str, _Hosted] = {}
         self._rooms_of: dict[str, str] = {}  # by their channel
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._hosted)
-
-    def __contains__(self, room: str) -> bool:
-        return room in self._hosted
-
-    def rooms(self) -> list[str]:
-        """The rooms that are followed."""
-        return list(self._hosted)
 
     def belief(self, room: str) -> Belief:
         """What a script should check about a room."""
@@ -142,12 +108,12 @@ class RedisFeed:
         hosted = self._hosted.get(room)
         if hosted is None:
             ready: Future[None] = asyncio.get_running_loop().create_future()
-            hosted = self._hosted[room] = Hosted(room, ready)
+            hosted = self._hosted[room] = _Hosted(room, ready)
             self._rooms_of[self._names.feed(room)] = room
             self._spawn(self._begin(hosted))
         await asyncio.shield(hosted.ready)
 
-    async def _begin(self, hosted: Hosted) -> None:
+    async def _begin(self, hosted: _Hosted) -> None:
         room = hosted.name
         try:
             await self._nodes.subscribe(
@@ -209,7 +175,7 @@ class RedisFeed:
         if not hosted.doubted and not hosted.filling:
             self._drain(hosted)
 
-    def _drain(self, hosted: Hosted) -> None:
+    def _drain(self, hosted: _Hosted) -> None:
         """Pass on what waits, up to the first gap; a gap is filled from the stream."""
         run: list[Entry] = []
         while (entry := hosted.waiting.pop(hosted.seq + 1 + len(run), None)) is not None:
@@ -221,7 +187,7 @@ class RedisFeed:
             if hosted.waiting:
                 self._fill(hosted)
 
-    def _pass_on(self, hosted: Hosted, entries: Sequence[Entry]) -> None:
+    def _pass_on(self, hosted: _Hosted, entries: Sequence[Entry]) -> None:
         if not entries:
             return
         hosted.seq, hosted.id = entries[-1].seq, entries[-1].id
@@ -244,7 +210,7 @@ class RedisFeed:
             loop = asyncio.get_running_loop()
             hosted.missed = loop.call_later(MISSED_AFTER, self._look, hosted, seq)
 
-    def _look(self, hosted: Hosted, seq: int) -> None:
+    def _look(self, hosted: _Hosted, seq: int) -> None:
         hosted.missed = None
         if hosted.seq < seq:
             log.info("room %r: message %d was not heard; reading it", hosted.name, seq)
@@ -285,12 +251,12 @@ class RedisFeed:
         except Unavailable:
             return True
 
-    def _fill(self, hosted: Hosted) -> None:
+    def _fill(self, hosted: _Hosted) -> None:
         if not hosted.filling and self._hosted.get(hosted.name) is hosted:
             hosted.filling = True
             self._spawn(self._fill_from_stream(hosted))
 
-    async def _fill_from_stream(self, hosted: Hosted) -> None:
+    async def _fill_from_stream(self, hosted: _Hosted) -> None:
         try:
             await self._read_what_was_missed(hosted)
         finally:
@@ -298,7 +264,7 @@ class RedisFeed:
         if not hosted.doubted and self._hosted.get(hosted.name) is hosted:
             self._drain(hosted)
 
-    async def _read_what_was_missed(self, hosted: Hosted) -> None:
+    async def _read_what_was_missed(self, hosted: _Hosted) -> None:
         complete = False
         while not complete and self._hosted.get(hosted.name) is hosted:
             doubts = hosted.doubts
@@ -311,7 +277,7 @@ class RedisFeed:
             else:
                 complete = self._take(hosted, stretch, doubts) and not hosted.doubted
 
-    def _take(self, hosted: Hosted, stretch: Stretch, doubts: int) -> bool:
+    def _take(self, hosted: _Hosted, stretch: Stretch, doubts: int) -> bool:
         """Pass on a stretch of the stream; whether that was all. `doubts` is from before it was
         asked for."""
         if stretch.epoch == hosted.epoch and stretch.seq < hosted.seq and not hosted.doubted:
@@ -325,7 +291,7 @@ class RedisFeed:
         self._pass_on(hosted, stretch.entries)
         return hosted.seq >= stretch.seq
 
-    def _renew(self, hosted: Hosted, stretch: Stretch) -> None:
+    def _renew(self, hosted: _Hosted, stretch: Stretch) -> None:
         """The members were shown a history that is not the room's any more."""
         log.warning("room %r: messages are gone; its members are told", hosted.name)
         hosted.waiting.clear()
@@ -336,8 +302,3 @@ class RedisFeed:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def message_of(room: str, entry: Entry) -> Message:
-    """The wire's message."""
-    return Message(entry.id, entry.seq, room, entry.user, entry.text, timestamp(entry.at / 1000))

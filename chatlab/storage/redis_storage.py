@@ -33,6 +33,7 @@ def open_redis(settings: Settings) -> Storage:
         buckets.back()
 
     log.back = back
+
     def subscriptions() -> int:
         return sum(node.ears.channels for node in nodes.all())
 

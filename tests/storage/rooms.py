@@ -51,6 +51,11 @@ class Rooms:
     def _feed(self, room: str, deliveries: Sequence[Delivery]) -> None:
         self.fed[room] += deliveries
 
+    async def fed_with(self, count: int, room: str = "general") -> bool:
+        """Wait until the feed has had `count` messages; false when it has had more."""
+        await until(lambda: len(self.fed[room]) >= count)
+        return len(self.fed[room]) == count
+
     async def __aenter__(self) -> Self:
         await self.log.open()
         return self

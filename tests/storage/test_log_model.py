@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chatlab.errors import InvalidPayload
+from chatlab.lab import valkey
 from chatlab.protocol import Message
 from chatlab.storage.base import Cursor, json_size
-from tests.storage.rooms import Rooms, seqs
+from tests.storage.rooms import Rooms, seqs, until
 
 KEY_TTL = 60.0
 KEY_MESSAGES = 6
@@ -47,7 +50,7 @@ class Model:
 
 
 class Logs(RuleBasedStateMachine):
-    """Both kinds of log go through the same events; `model` says what must come of them."""
+    """Every kind of log goes through the same events; `model` says what must come of them."""
 
     kind = "memory"
 
@@ -59,13 +62,19 @@ class Logs(RuleBasedStateMachine):
         self.model: dict[str, Model] = {name: Model() for name in ("a", "b", "ä\0")}
         self.rooms = Rooms(
             self.kind,
-            Path(self.folder.name) / "chat.db",
+            self.where(),
             history=history,
             key_ttl=KEY_TTL,
             key_messages=KEY_MESSAGES,
         )
-        self.run(self.rooms.log.open())
+        self.run(self.open())
         self.epochs = {room: self.run(self.rooms.join(room)).epoch for room in self.model}
+
+    def where(self) -> Path | str:
+        return Path(self.folder.name) / "chat.db"
+
+    async def open(self) -> None:
+        await self.rooms.log.open()
 
     def run(self, awaitable: Any) -> Any:
         return self.loop.run(awaitable)
@@ -197,8 +206,52 @@ class StoredLogs(Logs):
     kind = "sqlite"
 
 
+class SharedLogs(Logs):
+    kind = "redis"
+    address = ""
+
+    def where(self) -> str:
+        return f"{self.address}?prefix={secrets.token_hex(6)}"
+
+    async def open(self) -> None:
+        await super().open()
+        await self.follow()
+
+    async def follow(self) -> None:
+        for room in self.model:
+            await self.rooms.log.follow(room)
+
+    @rule()
+    def restart(self) -> None:
+        super().restart()
+        self.run(self.follow())
+
+    @invariant()
+    def the_feed_carried_every_message_once_and_in_order(self) -> None:
+        if hasattr(self, "rooms"):
+            for room, model in self.model.items():
+                everything = len(model.messages)
+                self.run(until(lambda room=room, n=everything: len(self.rooms.fed[room]) >= n))
+        super().the_feed_carried_every_message_once_and_in_order()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _store() -> Iterator[None]:
+    with valkey(name="model tests", persist=False) as store:
+        SharedLogs.address = store.url
+        yield
+
+
 TestMemoryLog = Logs.TestCase
 TestMemoryLog.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+TestRedisLog = SharedLogs.TestCase
+TestRedisLog.settings = settings(
+    max_examples=20,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 TestSqliteLog = StoredLogs.TestCase
 TestSqliteLog.settings = settings(
