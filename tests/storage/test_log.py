@@ -95,6 +95,7 @@ async def test_a_feed_that_fails_takes_nothing_with_it(rooms, caplog):
 async def test_a_retry_with_the_same_key_is_answered_with_the_first_message(rooms):
     first = await rooms.send("hello", key="k")
     await rooms.send("another")
+    assert await rooms.fed_with(2)
     await rooms.again()
     again = await rooms.send("hello", key="k")
     assert again.message == first.message
