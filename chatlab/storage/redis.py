@@ -39,7 +39,9 @@ __all__ = ["RedisLog"]
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE: Final = 5.0  # seconds in which Redis has to answer when the server starts
+START_PATIENCE: Final = 15.0
+"""Seconds in which Redis has to answer when the server starts: longer than its own restart takes, so
+that what is started together comes up together."""
 
 _marked = msgspec.msgpack.Decoder(list[int])
 

@@ -35,6 +35,7 @@ TOPOLOGIES: Final[dict[str, type[Topology]]] = {
     "sentinel": Sentinel,
     "cluster": Cluster,
 }
+SAY_AFTER: Final = 2.0  # seconds without Redis at the start until a word is said about it
 REFUSALS: Final = 20  # of a command, until it is given up
 REFUSAL_PAUSE: Final = 0.05  # seconds between them
 
@@ -78,6 +79,8 @@ class Nodes:
 
     async def open(self, *, patience: float) -> None:
         """Connect. Raises `SettingsError` where Redis is not there within `patience` seconds."""
+        loop = asyncio.get_running_loop()
+        waiting = loop.call_later(SAY_AFTER, self._say_that_it_waits, patience)
         try:
             async with asyncio.timeout(patience):
                 await self._topology.open()
@@ -85,10 +88,23 @@ class Nodes:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            reasons = [node.reason for node in self._nodes.values() if not node.up]
-            why = reasons[0] if reasons else self._topology.reason or "no answer"
+            why = self._why_not()
             await self.close()
             raise SettingsError(f"--storage {self.location.shown} cannot be used: {why}") from None
+        finally:
+            waiting.cancel()
+
+    def _say_that_it_waits(self, patience: float) -> None:
+        log.warning(
+            "waiting up to %g s for Redis at %s: %s",
+            patience,
+            self.location.shown,
+            self._why_not(),
+        )
+
+    def _why_not(self) -> object:
+        reasons = [node.reason for node in self._nodes.values() if not node.up]
+        return reasons[0] if reasons else self._topology.reason or "no answer"
 
     async def close(self) -> None:
         """Let go of everything; what was not answered fails with `Unavailable`."""
