@@ -40,8 +40,8 @@ __all__ = ["RedisLog"]
 log = logging.getLogger(__name__)
 
 START_PATIENCE: Final = 15.0
-"""Seconds in which Redis has to answer when the server starts: longer than its own restart takes, so
-that what is started together comes up together."""
+"""Seconds in which Redis has to answer when the server starts: longer than a restart of its own,
+so that what is started together comes up together."""
 
 _marked = msgspec.msgpack.Decoder(list[int])
 

@@ -38,9 +38,7 @@ async def test_receipts_of_a_second_are_told_together() -> None:
     told: list[tuple[dict[str, dict[str, int]], int]] = []
     both = asyncio.Event()
 
-    def tell(
-        users: dict[str, dict[str, int]], mine: dict[str, dict[str, int]], since: int
-    ) -> None:
+    def tell(users: dict[str, dict[str, int]], mine: dict[str, dict[str, int]], since: int) -> None:
         told.append((users, since))
         assert set(mine) == set(users) - {"dora"}
         if len(told) == 2:
