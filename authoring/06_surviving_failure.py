@@ -243,6 +243,14 @@ async def cut_the_clients(crowd):
 # %% [markdown]
 # **Predict.** A restart of Valkey takes a fraction of a second, and nobody's connection to a server is
 # touched. What can get lost?
+#
+# <details><summary>The answer</summary>
+#
+# With stock python-socketio, what is said on one server for those on the other, until both have found
+# Valkey again: each message goes through Valkey once, and nobody keeps it. With chatlab nothing: what
+# could not be stored was not acked, and was sent again.
+#
+# </details>
 
 # %% tags=["needs-valkey", "needs-balancer"]
 FAULT = restart_valkey  # or freeze_valkey, cut_the_clients, kill_a_server
@@ -257,8 +265,8 @@ if here("valkey") and here("balancer"):
 
 # %% [markdown]
 # Each stock server still reaches its own clients. What it publishes for the other goes nowhere, and it
-# acks all the same: python-socketio's manager tries twice, writes a line into its log, and goes on. Look
-# how long after the restart there are still crosses: its listener waits before it tries again.
+# acks all the same. Look how long after the restart there are still crosses: a server that has lost
+# Valkey waits before it tries again.
 #
 # The whole verdict, side by side, with an example of each fault to unfold:
 

@@ -29,9 +29,9 @@ from chatlab.lab.exercises.ex06 import hang_up, sids
 # without a hole. Write `follow` so that `show(message)` is called for every message of the room, once,
 # in order of `seq`, beginning with #1.
 #
-# The line is cut while people talk, and while your client asks. Messages overtake each other. And one
-# may be missing although the line was never cut: when the next one is there, ask. (A task of python-
-# socketio's runs each handler, so several can be at work at the same time.)
+# The line is cut while people talk, and they go on talking while your client asks. Messages overtake
+# each other. And one may be missing although the line was never cut: when the next one is there, ask.
+# (Each event's handler runs in a task of its own, so several can be at work at the same time.)
 
 
 # %%
@@ -94,7 +94,7 @@ await ex06.misses_nothing(follow)
 # - `await store(text)` stores a text and gives its id. It takes a while. The answer to a message that is
 #   stored is `{"ok": True, "id": …}`.
 # - When `stop` is called, what is in hand is finished and answered. Some things never finish: after a
-#   second it goes all the same.
+#   second, `stop` goes on all the same.
 # - What comes after `stop` was called is not stored, and is answered `{"ok": False, "code": "closing",
 #   "retry": True}`.
 # - Then it closes the connections, so that the clients come back by themselves. `sids(sio)` lists them.
