@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import msgspec
@@ -48,6 +49,27 @@ class Stretch(NamedTuple):
     epoch: str
     seq: int
     entries: list[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What READ is asked for; see there."""
+
+    mode: str
+    limit: int
+    max_bytes: int
+    after: int | None = None
+    before: int | None = None
+    user: str = ""
+    epoch: str | None = None
+    newest: int = 0
+
+    def arguments(self) -> tuple[str | int, ...]:
+        """In READ's order, after what the server believes."""
+        after = "" if self.after is None else self.after
+        before = "" if self.before is None else self.before
+        sizes = (self.newest, self.limit, self.max_bytes, NEWEST_BYTES)
+        return (self.user, after, self.epoch or "", *sizes, before)
 
 
 class _Read(NamedTuple):
@@ -111,16 +133,8 @@ class RedisHistory:
         max_bytes: int,
     ) -> Snapshot:
         """See `RoomLog.snapshot`."""
-        reply = await self._looked_at(
-            "join",
-            room,
-            user=user,
-            after=after,
-            epoch=epoch,
-            newest=newest,
-            limit=limit,
-            max_bytes=max_bytes,
-        )
+        ask = _Ask("join", limit, max_bytes, after=after, user=user, epoch=epoch, newest=newest)
+        reply = await self._look(room, ask)
         messages = reply.messages(room, max_bytes if reply.upwards else NEWEST_BYTES)
         # Cursors may be newer than a log that has come back with less than it had.
         cursor = Cursor(min(reply.delivered, reply.seq), min(reply.read, reply.seq))
@@ -132,82 +146,30 @@ class RedisHistory:
     ) -> Page:
         """See `RoomLog.page`."""
         mode = "down" if after is None else "up"
-        reply = await self._looked_at(
-            mode, room, after=after, before=before, limit=limit, max_bytes=max_bytes
-        )
+        ask = _Ask(mode, limit, max_bytes, after=after, before=before)
+        reply = await self._look(room, ask)
         messages = reply.messages(room, max_bytes)
         return Page(messages, reply.more(messages), reply.epoch)
 
     async def stretch(self, room: str, after: int | None, belief: Belief) -> Stretch:
         """What follows `after`, a part at a time; without it, the newest message alone."""
-        reply = await self._read(
-            "down" if after is None else "up",
-            room,
-            belief,
-            after=after,
-            limit=1 if after is None else CATCH_UP,
-            max_bytes=CATCH_UP_BYTES,
-        )
+        if after is None:
+            ask = _Ask("down", 1, CATCH_UP_BYTES)
+        else:
+            ask = _Ask("up", CATCH_UP, CATCH_UP_BYTES, after=after)
+        reply = await self._read(room, belief, ask)
         return Stretch(reply.epoch, reply.seq, reply.entries)
 
-    async def _looked_at(
-        self,
-        mode: str,
-        room: str,
-        *,
-        limit: int,
-        max_bytes: int,
-        user: str = "",
-        after: int | None = None,
-        before: int | None = None,
-        epoch: str | None = None,
-        newest: int = 0,
-    ) -> _Read:
-        reply = await self._read(
-            mode,
-            room,
-            self.belief(room),
-            user=user,
-            after=after,
-            before=before,
-            epoch=epoch,
-            newest=newest,
-            limit=limit,
-            max_bytes=max_bytes,
-        )
+    async def _look(self, room: str, ask: _Ask) -> _Read:
+        reply = await self._read(room, self.belief(room), ask)
         self.seen(room, reply.epoch, reply.seq)
         return reply
 
-    async def _read(
-        self,
-        mode: str,
-        room: str,
-        belief: Belief,
-        *,
-        limit: int,
-        max_bytes: int,
-        user: str = "",
-        after: int | None = None,
-        before: int | None = None,
-        epoch: str | None = None,
-        newest: int = 0,
-    ) -> _Read:
+    async def _read(self, room: str, belief: Belief, ask: _Ask) -> _Read:
         names = self._names
-        reply = await self._nodes.run(
-            READ,
-            [names.meta(room), names.log(room), names.cursors(room)],
-            mode,
-            secrets.token_hex(8),
-            *belief,
-            user,
-            "" if after is None else after,
-            epoch or "",
-            newest,
-            limit,
-            max_bytes,
-            NEWEST_BYTES,
-            "" if before is None else before,
-        )
+        keys = [names.meta(room), names.log(room), names.cursors(room)]
+        candidate = secrets.token_hex(8)
+        reply = await self._nodes.run(READ, keys, ask.mode, candidate, *belief, *ask.arguments())
         return _decode(reply)
 
 
