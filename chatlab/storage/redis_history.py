@@ -68,8 +68,9 @@ class _Ask:
         """In READ's order, after what the server believes."""
         after = "" if self.after is None else self.after
         before = "" if self.before is None else self.before
+        epoch = "" if self.epoch is None else f":{self.epoch}"
         sizes = (self.newest, self.limit, self.max_bytes, NEWEST_BYTES)
-        return (self.user, after, self.epoch or "", *sizes, before)
+        return (self.user, after, epoch, *sizes, before)
 
 
 class _Read(NamedTuple):

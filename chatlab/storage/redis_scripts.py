@@ -144,7 +144,7 @@ READ: Final = Script(
     _ROOM
     + """
 -- KEYS: meta, log, cursors
--- ARGV: mode (join, up, down), candidate, believed epoch, seq, id; user, after or '', epoch or '',
+-- ARGV: mode (join, up, down), candidate, believed epoch, seq, id; user, after or '', ':' and epoch or '',
 --   newest, limit, bytes, newest bytes; before or ''
 -- Returns {epoch, seq, kept, lost, delivered, read, more, {{seq, id, user, text, at, origin}, ...}}
 local meta, log, cursors = KEYS[1], KEYS[2], KEYS[3]
@@ -155,7 +155,7 @@ if seq == 0 and mode == 'join' then redis.call('PEXPIRE', meta, EMPTY_ROOM_TTL) 
 local limit, bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
 local lost = false
 if mode == 'join' then
-  lost = (ARGV[8] ~= '' and ARGV[8] ~= epoch)
+  lost = (ARGV[8] ~= '' and ARGV[8] ~= ':' .. epoch)
     or (after ~= nil and (after > seq or after + 1 < seq - kept + 1))
   if after == nil or lost then
     mode, limit, bytes = 'down', tonumber(ARGV[9]), tonumber(ARGV[12])

@@ -128,7 +128,7 @@ class Logs(RuleBasedStateMachine):
         room=names,
         user=names,
         after=st.none() | numbers,
-        known=st.sampled_from(["unknown", "right", "wrong"]),
+        known=st.sampled_from(["unknown", "right", "wrong", "empty"]),
         limit=st.integers(1, 9),
         max_bytes=st.integers(1, 200),
     )
@@ -138,7 +138,7 @@ class Logs(RuleBasedStateMachine):
         model = self.model[room]
         kept = model.messages[-self.history :]
         seq, oldest = len(model.messages), len(model.messages) - len(kept) + 1
-        epoch = {"unknown": None, "right": self.epochs[room], "wrong": "wrong"}[known]
+        epoch = {"unknown": None, "right": self.epochs[room], "wrong": "wrong", "empty": ""}[known]
         snapshot = self.run(
             self.rooms.join(
                 room, user, after=after, epoch=epoch, newest=5, limit=limit, max_bytes=max_bytes
@@ -147,7 +147,7 @@ class Logs(RuleBasedStateMachine):
         assert (snapshot.seq, snapshot.epoch) == (seq, self.epochs[room])
         assert snapshot.cursor == model.cursors.get(user, Cursor())
         beyond = after is not None and not oldest - 1 <= after <= seq
-        assert snapshot.lost == (known == "wrong" or beyond)
+        assert snapshot.lost == (known in ("wrong", "empty") or beyond)
         if after is None or snapshot.lost:
             assert snapshot.messages == kept[-5:]
             assert snapshot.more == (len(kept) > 5)
