@@ -144,9 +144,9 @@ READ: Final = Script(
     _ROOM
     + """
 -- KEYS: meta, log, cursors
--- ARGV: mode (join, up, down), candidate, believed epoch, seq, id; user, after or '', ':' and epoch or '',
---   newest, limit, bytes, newest bytes; before or ''
--- Returns {epoch, seq, kept, lost, delivered, read, more, {{seq, id, user, text, at, origin}, ...}}
+-- ARGV: mode (join, up, down), candidate, believed epoch, seq, id; user, after or '',
+--   ':' and the epoch or '', newest, limit, bytes, newest bytes, before or ''
+-- Returns {epoch, seq, kept, lost, delivered, read, mode, {{seq, id, user, text, at, origin}, ...}}
 local meta, log, cursors = KEYS[1], KEYS[2], KEYS[3]
 local mode, after, before = ARGV[1], tonumber(ARGV[7]), tonumber(ARGV[13])
 local epoch, seq = room_of(meta, log, ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5])
