@@ -34,8 +34,9 @@ from chatlab.lab.tokens import mint
 
 # %% tags=["needs-valkey", "needs-balancer"]
 if here("valkey") and here("balancer"):
-    stock = Cluster(2, stock="redis", balancer="caddy", name="stock")
-    chatlab = Cluster(2, balancer="caddy", name="chatlab")
+    start = partial(asyncio.to_thread, Cluster, 2, balancer="caddy")
+    starting = start(stock="redis", name="stock"), start(name="chatlab")
+    stock, chatlab = await asyncio.gather(*starting)
     display(stock, chatlab)
 
 # %% [markdown]
@@ -70,8 +71,7 @@ async def scene(cluster, kind, fault, seconds=1.6):
 #
 # ## A server dies
 #
-# `kill` is `kill -9`: the process ends in the middle of whatever it does. A second later it is started
-# again.
+# `kill` is `kill -9`: the process ends in the middle of whatever it does. Soon after it is started again.
 #
 # **Predict.** Half of the people were on that server. The balancer gives them the other one, and
 # in half a second they are back. Who misses what, with stock python-socketio? And with chatlab, which
@@ -88,7 +88,7 @@ async def scene(cluster, kind, fault, seconds=1.6):
 # %% tags=["needs-valkey", "needs-balancer"]
 async def kill_a_server(crowd):
     await asyncio.to_thread(crowd.cluster.kill, 0)
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.7)
     await asyncio.to_thread(crowd.cluster.restart, 0)
 
 
@@ -371,7 +371,7 @@ from chatlab.lab.crowd import ChatPerson
 if here("valkey") and here("balancer"):
     chatlab = Cluster(2, balancer="caddy", name="chatlab")
     for fault in (freeze_valkey, cut_the_clients):
-        crowd = await scene(chatlab, ChatPerson, fault)
+        crowd = await scene(chatlab, ChatPerson, fault, seconds=1.2)
         print(f"{fault.__name__}: {crowd.history.check().words()}")
 
 # %% [markdown]
@@ -410,9 +410,10 @@ class Attentive(CatchingUp):
 
 # %% tags=["needs-valkey", "needs-balancer"]
 if here("valkey") and here("balancer"):
-    for kind in (CatchingUp, Attentive):
-        report = (await scene(chatlab, kind, swallow_one, seconds=1)).history.check()
-        print(kind.__name__, "- lost:", "some" if report.of("lost") else 0)
+    kinds = CatchingUp, Attentive
+    scenes = [scene(chatlab, kind, swallow_one, seconds=1) for kind in kinds]
+    for kind, crowd in zip(kinds, await asyncio.gather(*scenes), strict=True):
+        print(kind.__name__, "- lost:", "some" if crowd.history.check().of("lost") else 0)
 
 # %% [markdown]
 # ### A server that is told to go

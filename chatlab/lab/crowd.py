@@ -37,7 +37,7 @@ _ANSWER: Final = 0.8  # seconds until an ack that has not come is waited for no 
 _TRIES: Final = 12  # about eight seconds, pauses included
 _LONGEST_PAUSE: Final = 0.5
 _BACK: Final = 10.0  # seconds until one who is not back is no longer waited for
-_QUIET: Final = 0.5  # seconds without anything new, after which nothing is expected any more
+_QUIET: Final = 0.4  # seconds without anything new, after which nothing is expected any more
 
 
 class Person:
@@ -237,7 +237,8 @@ class Crowd:
         self.cluster = cluster
         self.room = f"general-{secrets.token_hex(2)}"
         self.history = History()
-        self.wire = Proxy(cluster, name=f"wire to {cluster.name}")
+        # By room: two crowds may be at one cluster at the same time.
+        self.wire = Proxy(cluster, name=f"wire of {self.room}")
         self.begun = time.monotonic()
         self.faults: list[tuple[float, float]] = []
         self.people = [kind(name, self) for name in names]
