@@ -157,7 +157,7 @@ async def both_write(label, make, late):
         for reader in (two.carol, two.dave):
             await reader.wait_for("new-message", 2)
             first, last = reads[reader.name] = reader.received.of("new-message").texts
-            reader.recorder.add("note", text=f"reads {first} then {last}")
+            reader.recorder.add("note", text=f'reads "{first}", then "{last}"')
         await settled(*two.parts)
         orders = "one order" if reads["carol"] == reads["dave"] else "two orders"
         display(timeline(*two.parts, title=f"{label}: {orders}"), verdict(*two.clients))

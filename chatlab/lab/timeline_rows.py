@@ -6,6 +6,7 @@ about pixels or characters on a line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,7 @@ Style = Literal[
 
 REFUSED = "✗ refused"
 
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _REPEATS = 8  # so many equal rounds are folded
 
 
@@ -79,6 +81,12 @@ class Row:
             or self.name == REFUSED
             or (self.style == "cut" and self.one_way is None)
         )
+
+    @property
+    def text(self) -> str:
+        """The message's text in its quotes, where the words begin with one; else nothing."""
+        quoted = _QUOTED.match(self.words)
+        return quoted.group() if quoted else ""
 
     @property
     def shape(self) -> tuple[object, ...]:

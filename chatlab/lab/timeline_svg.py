@@ -7,10 +7,11 @@ it can be read without colours. What to show was decided before: this is geometr
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from html import escape
 
-from chatlab.lab.timeline_layout import HALF_WALL, SIGN, TITLE, Label, Layout
+from chatlab.lab.timeline_layout import HALF_WALL, SIGN, TITLE, Box, Label, Layout, Line
 from chatlab.lab.timeline_rows import Lane, Leg, Row
 from chatlab.lab.timeline_style import STYLE, shortened, text_width
 from chatlab.lab.timeline_text import when
@@ -40,6 +41,7 @@ class _Drawing:
         self._at = Layout(lanes, rows, title=title, clock=clock)
         self._parts: list[str] = []
         self._walled: list[tuple[int, float, float]] = []
+        self._slanting: list[Line] = []
 
     def document(self, description: str) -> str:
         name = "tl-" + hashlib.sha256(description.encode()).hexdigest()[:10]
@@ -172,21 +174,31 @@ class _Drawing:
                 continue
             ends = [self._at.end(leg, side) for leg in legs]
             far = max(ends, key=lambda e: abs(e - source))
-            far -= side * (0 if any(g.lost for g in legs) else _HEAD - 2)
-            self._add(f'<path class="{kind}" d="M{source} {y:.0f}L{far:.0f} {end:.0f}"/>')
+            short = 0 if any(g.lost for g in legs) else _HEAD - 2
+            # Level arrows lie on one another; slanting ones part where they leave.
+            for x in [far] if end == y else ends:
+                along, down = _direction(x - source, end - y)
+                to = f"{x - short * along:.0f} {end - short * down:.0f}"
+                self._add(f'<path class="{kind}" d="M{source} {y:.0f}L{to}"/>')
+                if end > y:
+                    self._slanting.append(Line(source, y, x, end))
             for leg, x in zip(legs, ends, strict=True):
                 if leg.lost:
                     self._stop(leg, x, side, y)
                 else:
-                    self._head(x, end, side, row.style, (end - y) / (x - source))
+                    self._head(x, end, side, row.style, _direction(x - source, end - y))
         self._add(f'<circle class="dot {row.style}" cx="{source}" cy="{y:.0f}" r="2.6"/>')
 
-    def _head(self, x: float, y: float, side: int, style: str, slope: float) -> None:
-        back, rise = side * _HEAD, slope * _HEAD * side
+    def _head(
+        self, x: float, y: float, side: int, style: str, direction: tuple[float, float]
+    ) -> None:
+        along, down = direction
+        back_x, back_y = x - _HEAD * along, y - _HEAD * down
+        half = side * _HEAD / 2
         self._add(
             f'<path class="tip {style}" d="M{x:.0f} {y:.0f}'
-            f"L{x - back + 4.5 * slope:.1f} {y - rise - 4.5:.1f}"
-            f'L{x - back - 4.5 * slope:.1f} {y - rise + 4.5:.1f}Z"/>'
+            f"L{back_x + half * down:.1f} {back_y - half * along:.1f}"
+            f'L{back_x - half * down:.1f} {back_y + half * along:.1f}Z"/>'
         )
 
     def _stop(self, leg: Leg, x: float, side: int, y: float) -> None:
@@ -208,6 +220,9 @@ class _Drawing:
     def _words(self, row: Row, label: Label, y: float) -> None:
         if label.above:
             rest = f'<tspan class="rest" dx="4"> {escape(label.above_rest)}</tspan>'
+            width = text_width(label.above, bold=True)
+            width += text_width(" " + label.above_rest) + 4 if label.above_rest else 0
+            self._ground(label.x, y - 7, width, label.anchor)
             self._add(
                 f'<text class="what halo {row.style}" x="{label.x:.0f}" y="{y - 7:.0f}" '
                 f'text-anchor="{label.anchor}">{escape(label.above)}'
@@ -215,12 +230,9 @@ class _Drawing:
             )
         if label.below:
             self._text(label.x, y + 15, label.below, "rest halo", label.anchor)
-        if row.part == "arrives":
-            for leg in row.legs:
-                side = 1 if self._at.x[leg.target] > self._at.x[row.lane or 0] else -1
-                x = self._at.x[leg.target] + side * 8
-                anchor = "start" if side > 0 else "end"
-                self._text(x, y + 4, "late", "small halo", anchor)
+        for late in label.late:
+            down = 15 if late.is_below else 4
+            self._text(late.x, y + down, late.words, "small halo", late.anchor)
 
     def _mark(self, row: Row, lane: int, y: float, *, with_words: bool) -> None:
         x = self._at.x[lane]
@@ -236,7 +248,8 @@ class _Drawing:
         side = 1 if whole <= right or left <= right else -1
         room = max(left, right) - 30 if whole > right else whole
         name = shortened(name, room, bold=True)
-        start, anchor = x + side * 13, "start" if side > 0 else "end"
+        start: float = x + side * 13
+        anchor = "start" if side > 0 else "end"
         rest = f'<tspan class="rest" dx="4"> {escape(row.words)}</tspan>' if row.words else ""
         if row.style == "note":
             width = text_width(name) + 16
@@ -245,7 +258,9 @@ class _Drawing:
                 f'<rect class="note" x="{corner:.0f}" y="{y - 10:.0f}" width="{width:.0f}" '
                 'height="20" rx="3"/>'
             )
-            start += side * 8
+            start, anchor = corner + width / 2, "middle"
+        else:
+            self._ground(start, y + 4, whole - 30, anchor)
         self._add(
             f'<text class="what halo {row.style}" x="{start:.0f}" y="{y + 4:.0f}" '
             f'text-anchor="{anchor}">{escape(name)}{rest}</text>'
@@ -266,7 +281,19 @@ class _Drawing:
 
     # -- small parts -------------------------------------------------------------------------------
 
+    def _ground(self, x: float, y: float, width: float, anchor: str) -> None:
+        """Put the page's colour under words (on the line `y`) that a slanting arrow crosses."""
+        left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+        box = Box(left - 3, y - 12, width + 6, 16)
+        if any(line.crosses(box) for line in self._slanting):
+            self._add(
+                f'<rect class="gap" x="{box.left:.0f}" y="{box.top:.0f}" '
+                f'width="{box.width:.0f}" height="{box.height}" rx="3"/>'
+            )
+
     def _text(self, x: float, y: float, text: str, kind: str, anchor: str) -> None:
+        if "halo" in kind:
+            self._ground(x, y, text_width(text), anchor)
         self._add(
             f'<text class="{kind}" x="{x:.0f}" y="{y:.1f}" text-anchor="{anchor}">'
             f"{escape(text)}</text>"
@@ -274,3 +301,9 @@ class _Drawing:
 
     def _add(self, *parts: str) -> None:
         self._parts.extend(parts)
+
+
+def _direction(right: float, down: float) -> tuple[float, float]:
+    """The way from an arrow's source to its end, one pixel long."""
+    length = math.hypot(right, down)
+    return right / length, down / length

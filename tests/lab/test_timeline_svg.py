@@ -1,7 +1,9 @@
 """The picture stands alone, says what the text says, and can be read in light and dark."""
 
 import base64
+import math
 import re
+import time
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
@@ -28,6 +30,46 @@ def drawing():
     scene.wire.add("cut", text="cut")
     scene.alice.add("disconnected", conn="alice")
     return timeline(*scene.actors, title="Lost & found")
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Alice's message is overtaken by three of Bob's; what the server then tells is late too."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    scene = Scene("alice", "bob", "carol")
+    first = {"conn": "alice", "packet": "event", "name": "send-message", "data": {"text": "1st"}}
+    scene.alice.add("send", **first, to_server=True, id=1)
+    now[0] = 0.5
+    scene.timeout("alice", "send-message", 1)
+    for number in (2, 3, 4):
+        scene.up("bob", "send-message", {"text": f"quick, number {number}"}, id=number)
+    now[0] = 0.6
+    scene.server.add("receive", **first, to_server=True, id=1)
+    told = {"packet": "event", "name": "new-message", "data": {"text": "told"}, "to_server": False}
+    for name in ("bob", "carol"):
+        scene.server.add("send", conn=name, **told)
+    now[0] = 0.9
+    scene.up("alice", "typing")
+    now[0] = 1.2
+    for name in ("bob", "carol"):
+        scene.clients[name].add("receive", conn=name, **told)
+    return timeline(*scene.actors)
+
+
+def numbers(path):
+    found = [float(n) for n in re.findall(r"-?[\d.]+", path.get("d"))]
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def slanting(svg):
+    """The slanting lines, as two points each, and the heads whose tips lie lower than a source."""
+    paths = [p for p in ET.fromstring(svg).iter(f"{SVG}path") if p.get("class")]
+    lines = [numbers(p) for p in paths if p.get("class").startswith("line ")]
+    lines = [line for line in lines if line[0][1] < line[1][1]]
+    heads = [numbers(p) for p in paths if p.get("class").startswith("tip ")]
+    ends = [next(h for h in heads if math.dist(h[0], line[1]) < 9) for line in lines]
+    return lines, ends
 
 
 def words(svg):
@@ -57,6 +99,46 @@ def test_lost_arrows_end_in_a_cross_and_the_silent_wire_is_hatched(drawing):
     assert svg.count('class="sign bad"') == 2  # the swallowed message, the time-out
     assert svg.count('class="wall"') == 1
     assert svg.count('class="gap"') == 1
+
+
+def test_the_head_of_a_late_arrow_points_where_its_line_goes(late):
+    lines, heads = slanting(late.svg())
+    assert len(lines) == 3  # to the server, to bob, to carol
+    for (source, _), (tip, one, other) in zip(lines, heads, strict=True):
+        middle = ((one[0] + other[0]) / 2, (one[1] + other[1]) / 2)
+        assert math.dist(source, middle) + math.dist(middle, tip) == pytest.approx(
+            math.dist(source, tip), abs=0.1
+        )
+        assert math.dist(tip, one) == pytest.approx(math.dist(tip, other), abs=0.2)
+        assert math.dist(one, other) == pytest.approx(9, abs=0.2)
+
+
+def test_words_that_a_late_arrow_crosses_stand_on_the_pages_colour(late):
+    parts = list(ET.fromstring(late.svg()))
+    grounds = [n for n, part in enumerate(parts) if part.get("class") == "gap"]
+    assert grounds
+    last_line = max(n for n in range(grounds[0]) if "line " in (parts[n].get("class") or ""))
+    assert last_line < grounds[0]
+    for n in grounds:
+        ground, text = parts[n], parts[n + 1]
+        assert text.tag == f"{SVG}text"
+        left, top = float(ground.get("x")), float(ground.get("y"))
+        assert top < float(text.get("y")) < top + float(ground.get("height"))
+        assert left <= float(text.get("x")) <= left + float(ground.get("width"))
+        assert "halo" in text.get("class")
+
+
+def test_where_a_late_packet_arrives_its_text_is_named_and_fits_in(late):
+    root = ET.fromstring(late.svg())
+    said = [t for t in root.iter(f"{SVG}text") if (t.text or "").startswith("late")]
+    assert sorted(t.text for t in said) == ['late: "1st"', 'late: "told"', 'late: "told"']
+    assert '"1st" [1: arrives]' in repr(late)
+    assert '"told" [2: arrives]' in repr(late)
+    for text in said:
+        x, width = float(text.get("x")), text_width(text.text)
+        left = x - width if text.get("text-anchor") == "end" else x
+        assert left >= 0
+        assert left + width <= float(root.get("width"))
 
 
 def test_it_is_the_same_every_time_and_its_ids_differ_from_another_drawings(drawing):
