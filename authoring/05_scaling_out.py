@@ -305,8 +305,8 @@ if here("balancer"):
 
 # %% [markdown]
 # *What to notice:* sixteen clients in each line, and the answers that they got. The cookie helps only those
-# who bring it back; without it, it is luck. (In a browser on another site, and in Node, that takes
-# `withCredentials: true`.) A websocket needs no such thing: it is one connection, so it stays where it is.
+# who bring it back; the others take turns as before. (In a browser on another site, and in Node, to bring it
+# back takes `withCredentials: true`.) A websocket needs no such thing: it is one connection, so it stays where it is.
 
 # %% tags=["needs-balancer"]
 if here("balancer"):
