@@ -17,7 +17,8 @@ from typing import Final
 from chatlab.errors import RateLimited, Unavailable
 from chatlab.server.limits import TokenBucket, spend
 from chatlab.settings import Rate
-from chatlab.storage.base import Buckets, fail
+from chatlab.storage.base import fail
+from chatlab.storage.shared import Buckets
 
 __all__ = ["LeasedBuckets"]
 

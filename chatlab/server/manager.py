@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
-from chatlab.storage.base import Events
+from chatlab.storage.shared import Events
 from chatlab.transport.server import encode_event
 
 __all__ = ["ROOM", "RoomManager"]

@@ -16,7 +16,8 @@ from chatlab.server.acks import Event, within
 from chatlab.server.receipts import Receipts
 from chatlab.server.serving import Member, Room, Serving
 from chatlab.server.sessions import Session
-from chatlab.storage.base import Snapshot, Storage
+from chatlab.storage.base import Snapshot
+from chatlab.storage.shared import Storage
 from chatlab.transport.server import StrictServer, encode_event
 
 __all__ = ["Rooms"]

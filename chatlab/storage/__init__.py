@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from chatlab.errors import SettingsError
 from chatlab.settings import REDIS_SCHEMES, Settings
 from chatlab.storage import sqlite_file
-from chatlab.storage.base import Storage
 from chatlab.storage.memory import MemoryDirectory, MemoryLog
 from chatlab.storage.presence import LocalPresence
+from chatlab.storage.shared import Storage
 from chatlab.storage.sqlite import SqliteLog
 from chatlab.storage.sqlite_users import SqliteDirectory, UserFile
 

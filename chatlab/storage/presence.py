@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from chatlab.storage.base import Changes
+from chatlab.storage.shared import Changes
 
 __all__ = ["LocalPresence"]
 

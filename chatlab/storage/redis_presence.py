@@ -20,10 +20,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from chatlab.errors import Unavailable
-from chatlab.storage.base import Changes, check_encodable, encodable, fail
+from chatlab.storage.base import check_encodable, encodable, fail
 from chatlab.storage.redis_names import Names
 from chatlab.storage.redis_nodes import Nodes
 from chatlab.storage.redis_presence_scripts import KEPT_FOR, UPDATE, WHO
+from chatlab.storage.shared import Changes
 
 __all__ = ["RedisPresence"]
 

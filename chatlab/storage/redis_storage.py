@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from chatlab.settings import Settings
-from chatlab.storage.base import Storage
 from chatlab.storage.redis import RedisLog
 from chatlab.storage.redis_buckets import RedisBuckets
 from chatlab.storage.redis_events import RedisEvents
 from chatlab.storage.redis_presence import RedisPresence
 from chatlab.storage.redis_url import locate
 from chatlab.storage.redis_users import RedisDirectory
+from chatlab.storage.shared import Storage
 
 __all__ = ["open_redis"]
 

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from chatlab.lab import valkey
 from chatlab.server.manager import RoomManager
-from chatlab.storage.base import Events
 from chatlab.storage.redis_events import RedisEvents
+from chatlab.storage.shared import Events
 from chatlab.transport import Handshake, StrictServer
 from tests.storage.nodes import Server, connected, some_prefix
 from tests.storage.rooms import until
