@@ -163,7 +163,7 @@ async def test_a_listener_that_was_cut_off_fills_the_gap_before_anything_newer(a
             assert [d.message.seq for d in server.fed["general"]] == list(range(1, newest + 1))
 
 
-async def test_a_deaf_server_is_unhealthy_and_knows_a_message_that_it_did_not_hear(address):
+async def test_a_message_that_was_not_heard_is_noticed_at_the_next_append_and_read(address):
     async with servers(address) as (one, two):
         (node,) = one.log.nodes.all()
         # The faults of a real network end in a new connection; this is deafness without one.
