@@ -250,16 +250,22 @@ async def test_a_unix_socket_works_as_a_port_does(guarded):
 
 
 async def test_a_server_that_is_silent_is_refused_with_that_reason():
-    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(1)
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer)
+        with contextlib.suppress(OSError):
+            while await reader.read(1_000):
+                pass
         writer.close()
+        callers.remove(writer)
 
+    callers: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     rooms = Rooms("redis", f"redis://127.0.0.1:{port}", clock=None, stalled_after=0.1)
     with pytest.raises(SettingsError, match="cannot be used: silent for 0.1 s"):
         await rooms.log.nodes.open(patience=0.3)
     server.close()
+    await until(lambda: not callers)
 
 
 # The wheel's Valkey is built without TLS, so a door with TLS stands before it.
