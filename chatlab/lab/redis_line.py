@@ -26,6 +26,7 @@ __all__ = ["RedisLine", "url_of_store"]
 
 _READ = 64 * 1024
 _INCOMPLETE = object()
+_PATIENCE = 1.0  # seconds for the calls to end when the line is taken down
 _PUBLISHING = frozenset({"publish", "spublish"})
 _SCRIPTS = frozenset({"eval", "evalsha", "fcall"})
 _TOLD = frozenset({"message", "smessage", "pmessage"})
@@ -53,6 +54,7 @@ class RedisLine(Part):
         record = getattr(store, "recorder", None)
         self._store = record if isinstance(record, Recorder) else Recorder("redis", "server")
         self._sides: set[asyncio.StreamWriter] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._own: set[str] = set()  # how this server's python-socketio signs what it publishes
         self._stopped = False
@@ -107,9 +109,15 @@ class RedisLine(Part):
             self._server.close()
         for writer in list(self._sides):
             writer.transport.abort()
+        if self._calls:  # they end with their connections
+            await asyncio.wait(self._calls, timeout=_PATIENCE)
         await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.current_task()
+        if call is not None:
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
         self._sides.add(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)

@@ -40,9 +40,22 @@ def run_step() -> Iterator[Callable[..., str]]:
     yield run
     for process in running:
         process.terminate()
-        process.wait(5)
+    stuck = [process for process in running if not has_ended(process)]
+    for process in running:
         assert process.stdout is not None
         process.stdout.close()
+    assert not stuck, "a step did not end when it was told to"
+
+
+def has_ended(process: subprocess.Popen[str]) -> bool:
+    """Wait for a process that was told to end; one that does not is killed."""
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+    return True
 
 
 @pytest.fixture
