@@ -293,10 +293,10 @@ def parse(option: dataclasses.Field[Any], text: str) -> Any:
 
 
 def _without_secrets(name: str, value: Any) -> Any:
-    if name != "storage" or not {"@", "?"}.intersection(value):
-        return value
-    scheme, _, rest = value.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    scheme, _, address = str(value).partition("://")
+    if name == "storage" and scheme in REDIS_SCHEMES and {"@", "?"}.intersection(address):
+        return f"{scheme}://…"  # a password may hold either, so no part of it is sure to be none
+    return value
 
 
 def _flag(name: str) -> str:

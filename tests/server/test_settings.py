@@ -52,6 +52,15 @@ def test_what_is_given_wins_over_the_environment_and_that_over_the_default() -> 
         Settings.load({}, {"CHATLAB_DEV": "maybe"})
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:hush@h/0", "redis://:hush?x@h/0", "redis://h?password=x@hush"]
+)
+def test_a_password_of_redis_is_in_no_repr(url: str) -> None:
+    shown = repr(Settings(dev=True, storage=url))
+    assert "hush" not in shown
+    assert "storage='redis://…'" in shown
+
+
 def test_the_secret_is_in_no_repr() -> None:
     assert SECRET not in repr(Settings(jwt_secret=SECRET))
     assert "jwt_secret" not in repr(Settings(dev=True))
