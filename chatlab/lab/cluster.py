@@ -19,7 +19,7 @@ from chatlab.lab.cluster_card import ClusterCard
 from chatlab.lab.part import Part
 from chatlab.lab.ports import IN_USE, free_port
 from chatlab.lab.process import Process
-from chatlab.lab.tokens import mint
+from chatlab.lab.tokens import mint_as
 from chatlab.lab.valkey import ExternalValkey, Valkey
 
 __all__ = ["Cluster", "Target"]
@@ -249,15 +249,7 @@ class Cluster(Part):
 
     def token(self, user: str, *, ttl: float = 900.0, **claims: Any) -> str:
         """A token for `user` that every server takes for `ttl` seconds; `claims` are added."""
-        return mint(
-            user,
-            secret=self._env["CHATLAB_JWT_SECRET"].split(",")[0].strip(),
-            issuer=self._env.get("CHATLAB_JWT_ISSUER", "chatlab"),
-            audience=self._env.get("CHATLAB_JWT_AUDIENCE", "chatlab"),
-            algorithm=self._env.get("CHATLAB_JWT_ALGORITHM", "HS256"),
-            ttl=ttl,
-            claims=claims,
-        )
+        return mint_as(self._env, user, ttl=ttl, claims=claims)
 
     def card(self) -> ClusterCard:
         """Who stands behind whom, and the state of each."""

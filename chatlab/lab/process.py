@@ -23,7 +23,7 @@ from chatlab.lab.logs import MOST_LINES, LogLines
 from chatlab.lab.part import Part
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.supervised import Supervised
-from chatlab.lab.tokens import mint
+from chatlab.lab.tokens import mint_as
 
 __all__ = ["Process", "process", "without_passwords"]
 
@@ -215,15 +215,7 @@ class Process(Part):
         """
         if self._command is not None:
             raise RuntimeError(f"{self.name} is not `chatlab serve`: its tokens are its own affair")
-        return mint(
-            user,
-            secret=self._env["CHATLAB_JWT_SECRET"].split(",")[0].strip(),
-            issuer=self._env.get("CHATLAB_JWT_ISSUER", "chatlab"),
-            audience=self._env.get("CHATLAB_JWT_AUDIENCE", "chatlab"),
-            algorithm=self._env.get("CHATLAB_JWT_ALGORITHM", "HS256"),
-            ttl=ttl,
-            claims=claims,
-        )
+        return mint_as(self._env, user, ttl=ttl, claims=claims)
 
     def _state(self) -> str:
         code = self.returncode

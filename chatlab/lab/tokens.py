@@ -11,7 +11,26 @@ from typing import Any
 
 import jwt
 
-__all__ = ["mint"]
+__all__ = ["mint", "mint_as"]
+
+
+def mint_as(
+    env: Mapping[str, str],
+    user: str,
+    *,
+    ttl: float = 900.0,
+    claims: Mapping[str, Any] | None = None,
+) -> str:
+    """A token that a `chatlab serve` takes which has `env` for its environment; see `mint`."""
+    return mint(
+        user,
+        secret=env["CHATLAB_JWT_SECRET"].split(",")[0].strip(),
+        issuer=env.get("CHATLAB_JWT_ISSUER", "chatlab"),
+        audience=env.get("CHATLAB_JWT_AUDIENCE", "chatlab"),
+        algorithm=env.get("CHATLAB_JWT_ALGORITHM", "HS256"),
+        ttl=ttl,
+        claims=claims,
+    )
 
 
 def mint(

@@ -6,8 +6,9 @@ its feed. How a backend batches, commits and publishes is its own business.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from asyncio import Future
+from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -29,6 +30,7 @@ __all__ = [
     "Snapshot",
     "User",
     "UserDirectory",
+    "cancelled",
     "check_encodable",
     "encodable",
     "fail",
@@ -273,6 +275,15 @@ def check_encodable(*texts: str | None) -> None:
 def key_reused() -> InvalidPayload:
     """The refusal of a key that came back with another text."""
     return InvalidPayload("This key was used for another message", field="key")
+
+
+async def cancelled(*tasks: Task[None] | None) -> None:
+    """Cancel `tasks`, one after the other, and wait until each has ended."""
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(CancelledError):
+                await task
 
 
 def fail(future: Future[T], error: Exception) -> Future[T]:

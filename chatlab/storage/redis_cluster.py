@@ -23,6 +23,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from chatlab.storage.base import cancelled
 from chatlab.storage.redis_connect import Address, Answer, ask_several, connect_to
 from chatlab.storage.redis_topology import Topology
 from chatlab.storage.redis_url import Location
@@ -72,11 +73,8 @@ class Cluster(Topology):
 
     async def close(self) -> None:
         """Watch no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
 
     def node_of(self, name: str) -> str:
         """The master that has the slot of a key or channel."""

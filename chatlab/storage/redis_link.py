@@ -8,7 +8,6 @@ that is known fails at once.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from asyncio import Future
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from chatlab.errors import Unavailable
-from chatlab.storage.base import fail
+from chatlab.storage.base import cancelled, fail
 from chatlab.storage.redis_connect import Connect, hang_up, in_words
 
 __all__ = ["Link", "retry_pauses"]
@@ -62,11 +61,8 @@ class Link:
 
     async def close(self) -> None:
         """Let go. What was not answered fails with `Unavailable`."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
         self._down([], "closed")
 
     def call(self, *command: str | bytes | int | float) -> Future[Any]:

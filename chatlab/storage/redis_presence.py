@@ -7,7 +7,6 @@ while Redis was away is made good when it is back, by saying exactly who is here
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import secrets
@@ -20,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from chatlab.errors import Unavailable
-from chatlab.storage.base import check_encodable, encodable, fail
+from chatlab.storage.base import cancelled, check_encodable, encodable, fail
 from chatlab.storage.redis_names import Names
 from chatlab.storage.redis_nodes import Nodes
 from chatlab.storage.redis_presence_scripts import KEPT_FOR, UPDATE, WHO
@@ -166,11 +165,7 @@ class RedisPresence:
     async def close(self) -> None:
         """See `Presence.close`. Waits for Redis half a second; then the others have to find out."""
         self._closed = True
-        for task in (self._beating, self._telling):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await cancelled(self._beating, self._telling)
         for name, one in list(self._rooms.items()):
             for user in list(one.users):
                 self.leave(name, user)

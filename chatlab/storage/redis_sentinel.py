@@ -7,13 +7,13 @@ cut off. So they ask every second, and leave a master that is none any more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError
 
+from chatlab.storage.base import cancelled
 from chatlab.storage.redis_connect import Address, ask, ask_several, connect_to, hang_up
 from chatlab.storage.redis_topology import Topology
 from chatlab.storage.redis_url import Location
@@ -45,11 +45,8 @@ class Sentinel(Topology):
 
     async def close(self) -> None:
         """Watch no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
 
     async def _connect(self) -> AbstractConnection:
         host, port = address = await self._master()

@@ -8,7 +8,6 @@ hears nothing, and says that it is `up` only when Redis has confirmed every chan
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from asyncio import Future
 from collections import Counter
@@ -20,7 +19,7 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError, MovedError, RedisError
 
 from chatlab.errors import Unavailable
-from chatlab.storage.base import fail
+from chatlab.storage.base import cancelled, fail
 from chatlab.storage.redis_connect import Connect, hang_up, in_words
 from chatlab.storage.redis_link import retry_pauses
 
@@ -88,11 +87,7 @@ class Subscriber:
 
     async def close(self) -> None:
         """Let go of everything."""
-        for task in (self._task, self._writer):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await cancelled(self._task, self._writer)
         self._task = self._writer = None
         self._lost()
 
