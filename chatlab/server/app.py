@@ -70,7 +70,7 @@ class ChatServer:
             sockets=lambda: len(self.sessions),
             rooms=lambda: len(self.rooms),
             subscriptions=self.storage.subscriptions,
-            limits_locally=lambda: isinstance(self._buckets, LeasedBuckets) and self._buckets.local,
+            limits_locally=lambda: self._buckets.local,
         )
         self.health = Health(self.log, self.metrics, self._proxies, settings.metrics_public)
         self.admission = Admission(
@@ -167,8 +167,7 @@ class ChatServer:
         patience = max(0.1, EXIT_SECONDS - spent) if self.log.healthy else 0.1
         try:
             async with asyncio.timeout(patience):
-                if isinstance(self._buckets, LeasedBuckets):
-                    await self._buckets.close()
+                await self._buckets.close()
                 await self.storage.presence.close()
                 await self.log.close()
         except TimeoutError:

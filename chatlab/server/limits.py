@@ -61,6 +61,7 @@ class UserBuckets:
     """One bucket per user, for as long as it differs from a new one."""
 
     SWEEP_EVERY = 1024  # new users between two looks for full buckets
+    local = False  # there are no others, whose part would have to be done here
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
@@ -78,6 +79,9 @@ class UserBuckets:
                 self.sweep(now)
             bucket = self._buckets[user] = TokenBucket(self._rate, now)
         spend(bucket, now)
+
+    async def close(self) -> None:
+        """Nobody is asked, so nobody waits."""
 
     def sweep(self, now: float) -> None:
         """Forget every bucket that is full: a new one is the same."""

@@ -227,7 +227,7 @@ class Rooms:
             self._tell(name, {"users": mine, "since": since})
         encoded = encode_event("receipts", {"room": name, "users": users})
         everybody = max(room.count, len(room.users)) <= Receipts.SMALL_ROOM
-        authors = {user for seq, user in room.authors if seq > since}
+        authors = set() if everybody else {user for seq, user in room.authors if seq > since}
         for sid, member in room.members.items():
             if everybody or member.session.user in authors:
                 self._transport.push(sid, encoded)
