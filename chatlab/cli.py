@@ -13,7 +13,8 @@ from dataclasses import Field, replace
 from typing import Any, Final
 
 from chatlab.errors import SettingsError
-from chatlab.settings import Settings, options, parse
+from chatlab.knobs import parse
+from chatlab.settings import Settings, options
 
 __all__ = ["main"]
 
@@ -84,7 +85,7 @@ def _add_settings(parser: argparse.ArgumentParser, chosen: Sequence[Field[Any]])
                 flag,
                 type=_reader(option),
                 default=argparse.SUPPRESS,
-                metavar=option.metadata["metavar"] or option.name.split("_")[-1].upper(),
+                metavar="|".join(option.metadata["choices"]) or option.name.split("_")[-1].upper(),
                 help=text,
             )
 

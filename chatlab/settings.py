@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import math
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from chatlab.errors import SettingsError
+from chatlab.knobs import UNCAPPED, check, knob, parse
 
 __all__ = ["REDIS_SCHEMES", "Rate", "Settings", "options"]
 
@@ -30,8 +30,6 @@ REDIS_SCHEMES: Final = (
     *(f"{name}+{kind}" for kind in ("sentinel", "cluster") for name in _REDIS),
 )
 
-_UNCAPPED: Final = 10**9
-
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -41,20 +39,12 @@ class Rate:
     burst: int
 
 
-def knob(default: Any, text: str, *, metavar: str = "", cap: bool = False) -> Any:
-    """A setting with its help text; `cap` marks what `--no-limits` raises."""
-    metadata = {"help": text, "metavar": metavar, "cap": cap}
-    if isinstance(default, (list, dict)):
-        raise TypeError("a default must be immutable")
-    return field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Raises `SettingsError` with one sentence when a value cannot be used."""
 
     host: str = knob("127.0.0.1", "address to listen on")
-    port: int = knob(3001, "port to listen on; 0 picks a free one")
+    port: int = knob(3001, "port to listen on; 0 picks a free one", low=0, high=65_535)
     storage: str = knob(
         "",
         "where messages are kept: sqlite:///chat.db (default), memory:// (default with --dev), or "
@@ -62,7 +52,15 @@ class Settings:
         "redis+cluster)",
     )
     sqlite_sync: str = knob(
-        "full", "full: acked messages survive a power cut; normal: only the death of the process"
+        "full",
+        "full: acked messages survive a power cut; normal: only the death of the process",
+        choices=("full", "normal"),
+    )
+    transport: str = knob(
+        "strict",
+        "what the chat runs on: strict is chatlab's own classes under python-socketio; stock is "
+        "python-socketio as it comes, for comparison only: it bounds and promises less",
+        choices=("strict", "stock"),
     )
     dev: bool = knob(False, "development: make a secret, admit any user a valid token names")
     no_limits: bool = knob(False, "raise every cap, for benchmarks; with --dev only")
@@ -70,28 +68,36 @@ class Settings:
     jwt_secret: str = knob("", "signs and verifies tokens; two, comma between: the first signs")
     jwt_issuer: str = knob("chatlab", "required `iss` of a token")
     jwt_audience: str = knob("chatlab", "required `aud` of a token")
-    jwt_algorithm: str = knob("HS256", "the one accepted algorithm", metavar="HS256|HS384|HS512")
+    jwt_algorithm: str = knob("HS256", "the one accepted algorithm", choices=tuple(MINIMUM_SECRET))
 
     ping_interval: float = knob(25.0, "seconds between pings")
     ping_timeout: float = knob(20.0, "seconds to wait for a pong")
     connect_timeout: float = knob(10.0, "seconds in which a socket must have sent CONNECT")
     storage_timeout: float = knob(2.0, "seconds after which storage that is silent is unavailable")
     handler_timeout: float = knob(10.0, "seconds after which a handler that hangs is a failure")
-    shutdown_grace: float = knob(1.5, "seconds for what is in hand when the server is stopped")
+    shutdown_grace: float = knob(
+        1.5, "seconds for what is in hand when the server is stopped", low=0
+    )
     presence_ttl: float = knob(
         15.0, "seconds after which the users of a server that died count as gone (Redis only)"
     )
-    drain: float = knob(0.0, "seconds to go on serving with /healthz at 503 before closing")
+    drain: float = knob(0.0, "seconds to go on serving with /healthz at 503 before closing", low=0)
 
-    max_frame: int = knob(65_536, "bytes of a frame or a polling body", cap=True)
+    max_frame: int = knob(65_536, "bytes of a frame or a polling body", cap=True, low=1_024)
+    # 64 KB hold 32,768 packets of one byte, all handled in one go. The official client sends what
+    # it has queued, and of a thousand events in one go all but 20 would be over the rate.
+    max_payload_packets: int = knob(1_000, "packets in one polling body", cap=True)
     max_unread: int = knob(1_048_576, "bytes waiting to be read by one client", cap=True)
     max_message: int = knob(4_000, "code points of a message, after trimming")
     max_connections_per_user: int = knob(20, "sockets of one user", cap=True)
-    max_connections_per_address: int = knob(0, "sockets of one address; 0 is no limit")
+    max_connections_per_address: int = knob(0, "sockets of one address; 0 is no limit", low=0)
     max_rooms_per_socket: int = knob(50, "rooms that one socket may be in", cap=True)
     max_unauthenticated: int = knob(1_000, "sockets that have not sent CONNECT yet", cap=True)
+    max_unauthenticated_per_address: int = knob(
+        100, "such sockets of one address; 0 is no limit", cap=True, low=0
+    )
     max_pending: int = knob(256, "events of one socket in hand, past which reading pauses")
-    max_attachments: int = knob(0, "binary attachments of a packet; chat has none")
+    max_attachments: int = knob(0, "binary attachments of a packet; chat has none", low=0)
 
     rate: float = knob(10.0, "events a second of one socket", cap=True)
     rate_burst: int = knob(20, "burst of one socket", cap=True)
@@ -99,6 +105,12 @@ class Settings:
     join_burst: int = knob(50, "burst of joins and leaves of one socket", cap=True)
     user_rate: float = knob(20.0, "events a second of one user over all sockets", cap=True)
     user_burst: int = knob(40, "burst of one user", cap=True)
+    user_frame_rate: float = knob(
+        200.0,
+        "raw frames a second of one user over all sockets, past which reading pauses",
+        cap=True,
+    )
+    user_frame_burst: int = knob(1_000, "burst of raw frames of one user", cap=True)
 
     history: int = knob(10_000, "messages kept in a room")
     key_ttl: float = knob(86_400.0, "seconds for which an idempotency key is remembered")
@@ -112,43 +124,23 @@ class Settings:
     metrics_public: bool = knob(False, "serve /metrics to other machines too")
     polling: bool = knob(True, "accept HTTP long-polling besides websocket")
     compression: bool = knob(False, "offer permessage-deflate; costs CPU and memory")
-    log_level: str = knob("info", "debug, info, warning or error")
-    log_format: str = knob("text", "text or json, one line each, on stderr")
+    log_level: str = knob(
+        "info", "the least that is logged", choices=("debug", "info", "warning", "error")
+    )
+    log_format: str = knob(
+        "text", "one line each on stderr, for a person or as JSON", choices=("text", "json")
+    )
+    log_lines: int = knob(
+        5, "log lines of one kind about one client in a minute; 0 is no limit", low=0
+    )
 
     def __post_init__(self) -> None:
-        _whole(self, "port", 0, 65_535)
-        for name in (
-            "ping_interval",
-            "ping_timeout",
-            "connect_timeout",
-            "storage_timeout",
-            "handler_timeout",
-            "key_ttl",
-            "presence_ttl",
-            "rate",
-            "join_rate",
-            "user_rate",
-        ):
-            _positive(self, name)
-        for name in ("shutdown_grace", "drain"):
-            _positive(self, name, zero=True)
-        for name in ("rate_burst", "join_burst", "user_burst", "history", "max_message"):
-            _whole(self, name, 1, _UNCAPPED)
-        for name in (
-            "max_connections_per_user",
-            "max_rooms_per_socket",
-            "max_pending",
-            "max_unauthenticated",
-        ):
-            _whole(self, name, 1, _UNCAPPED)
-        for name in ("max_connections_per_address", "max_attachments"):
-            _whole(self, name, 0, _UNCAPPED)
-        _whole(self, "max_frame", 1_024, _UNCAPPED)
-        _whole(self, "max_unread", self.max_frame, _UNCAPPED)
-        _one_of(self, "sqlite_sync", ("full", "normal"))
-        _one_of(self, "log_level", ("debug", "info", "warning", "error"))
-        _one_of(self, "log_format", ("text", "json"))
-        _one_of(self, "jwt_algorithm", ("HS256", "HS384", "HS512"))
+        for option in fields(self):
+            check(option, getattr(self, option.name))
+        if self.max_unread < self.max_frame:
+            raise SettingsError(
+                f"--max-unread must be at least --max-frame, which is {self.max_frame}"
+            )
         if self.no_limits:
             self._raise_caps()
         self._check_storage()
@@ -171,6 +163,10 @@ class Settings:
     @property
     def whole_user_rate(self) -> Rate:
         return Rate(self.user_rate, self.user_burst)
+
+    @property
+    def whole_user_frame_rate(self) -> Rate:
+        return Rate(self.user_frame_rate, self.user_frame_burst)
 
     def __repr__(self) -> str:
         changed = (
@@ -213,7 +209,7 @@ class Settings:
             raise SettingsError("--no-limits is for benchmarks: give it together with --dev")
         for option in fields(self):
             if option.metadata["cap"]:
-                raised = float(_UNCAPPED) if isinstance(option.default, float) else _UNCAPPED
+                raised = float(UNCAPPED) if isinstance(option.default, float) else UNCAPPED
                 object.__setattr__(self, option.name, raised)
 
     def _check_storage(self) -> None:
@@ -271,52 +267,8 @@ def options() -> tuple[dataclasses.Field[Any], ...]:
     return fields(Settings)
 
 
-def parse(option: dataclasses.Field[Any], text: str) -> Any:
-    """`text` as a value of the setting's type. Raises `ValueError` with a sentence."""
-    kind: type = type(option.default)
-    if kind is bool:
-        lowered = text.strip().lower()
-        if lowered in ("1", "true", "yes", "on"):
-            return True
-        if lowered in ("", "0", "false", "no", "off"):
-            return False
-        raise ValueError(f"{text!r} is neither true nor false")
-    if kind is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise ValueError(f"{text!r} is not {what}") from None
-    return text
-
-
 def _without_secrets(name: str, value: Any) -> Any:
     scheme, _, address = str(value).partition("://")
     if name == "storage" and scheme in REDIS_SCHEMES and {"@", "?"}.intersection(address):
         return f"{scheme}://…"  # a password may hold either, so no part of it is sure to be none
     return value
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _positive(settings: Settings, name: str, *, zero: bool = False) -> None:
-    value = getattr(settings, name)
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise SettingsError(f"{_flag(name)} must be a positive number, not {value!r}")
-    if value == 0 and not zero:
-        raise SettingsError(f"{_flag(name)} must be more than 0")
-
-
-def _whole(settings: Settings, name: str, low: int, high: int) -> None:
-    value = getattr(settings, name)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise SettingsError(f"{_flag(name)} must be a whole number from {low} to {high}")
-
-
-def _one_of(settings: Settings, name: str, choices: tuple[str, ...]) -> None:
-    if getattr(settings, name) not in choices:
-        raise SettingsError(f"{_flag(name)} must be one of {', '.join(choices)}")

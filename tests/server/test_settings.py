@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatlab.errors import SettingsError
-from chatlab.settings import Settings, options
+from chatlab.settings import Rate, Settings, options
 from tests.server.child import chatlab
 from tests.server.peer import SECRET
 
@@ -28,6 +28,14 @@ from tests.server.peer import SECRET
         ({"dev": True, "ping_timeout": float("nan")}, "--ping-timeout must be a positive number"),
         ({"dev": True, "drain": -1.0}, "--drain must be a positive number"),
         ({"dev": True, "max_frame": 10}, "--max-frame must be a whole number"),
+        ({"dev": True, "max_unread": 10_000}, "at least --max-frame, which is 65536"),
+        ({"dev": True, "max_payload_packets": 0}, "--max-payload-packets must be a whole number"),
+        ({"dev": True, "max_unauthenticated": 0}, "--max-unauthenticated must be a whole number"),
+        ({"dev": True, "max_unauthenticated_per_address": -1}, "a whole number from 0 to"),
+        ({"dev": True, "user_frame_rate": 0.0}, "--user-frame-rate must be more than 0"),
+        ({"dev": True, "user_frame_burst": 0}, "--user-frame-burst must be a whole number from 1"),
+        ({"dev": True, "log_lines": -1}, "--log-lines must be a whole number from 0"),
+        ({"dev": True, "transport": "node"}, "--transport must be one of strict, stock"),
         ({"dev": True, "storage": "postgres://x"}, "postgres://… is not known"),
         ({"dev": True, "storage": "sqlite://chat.db"}, "three slashes"),
         ({"dev": True, "sqlite_sync": "off"}, "--sqlite-sync must be one of full, normal"),
@@ -81,6 +89,30 @@ def test_no_limits_raises_exactly_the_caps() -> None:
             assert getattr(open_, option.name) > 100 * getattr(plain, option.name)
         elif option.name not in ("no_limits", "jwt_secret"):
             assert getattr(open_, option.name) == getattr(plain, option.name)
+
+
+def test_limits_that_are_off_at_zero_may_be_zero() -> None:
+    given = {"max_unauthenticated_per_address": 0, "max_connections_per_address": 0, "log_lines": 0}
+    settings = Settings(dev=True, **given)
+    assert {name: getattr(settings, name) for name in given} == given
+
+
+def test_the_limits_of_a_user_are_rates() -> None:
+    settings = Settings.load({}, {"CHATLAB_DEV": "1", "CHATLAB_USER_FRAME_RATE": "50"})
+    assert settings.whole_user_frame_rate == Rate(50.0, 1_000)
+    assert settings.whole_user_rate == Rate(20.0, 40)
+
+
+def test_the_transport_comes_from_the_environment_too() -> None:
+    environ = {"CHATLAB_DEV": "1", "CHATLAB_TRANSPORT": "stock"}
+    assert Settings.load({}, environ).transport == "stock"
+    assert Settings(dev=True).transport == "strict"
+
+
+def test_the_help_says_what_the_stock_transport_is_for() -> None:
+    shown = " ".join(chatlab("serve", "--help").stdout.split())
+    assert "--transport strict|stock" in shown
+    assert "for comparison only" in shown
 
 
 def test_every_setting_has_a_help_text() -> None:
