@@ -24,7 +24,7 @@ class Proxies:
     def address(self, request: web.Request) -> str:
         """The client's address: the last one in the chain that is not a trusted proxy."""
         address = request.remote or ""
-        if not self._trusts(address):
+        if not self._trusted or not self._trusts(address):
             return address
         chain = ",".join(request.headers.getall("X-Forwarded-For", []))
         for hop in reversed([hop.strip() for hop in chain.split(",") if hop.strip()]):
@@ -34,6 +34,19 @@ class Proxies:
             if not self._trusts(hop):
                 break
         return address
+
+    def client(self, request: web.Request) -> str:
+        """What limits per address count by: the address, of IPv6 its network of 64 bits.
+
+        Whoever has one IPv6 address has the 2**64 of its network (RFC 6177), and would be a new
+        client with each.
+        """
+        address = self.address(request)
+        if ":" not in address or not _is_address(address):
+            return address
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return str(mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
     def allows_origin(self, request: web.Request, origin: str) -> bool:
         """Whether a browser's page of `origin` may talk to this server."""
