@@ -57,7 +57,7 @@ class StrictSuite:
         engine = {**TIMINGS, **ENGINE}
         shared = {name: value for name, value in limits.items() if name in engine}
         self.transport = StrictServer(
-            accept=self.accept,
+            accept=lambda handshake: self.accept(handshake),
             opened=self._opened,
             arrived=self.arrived,
             closed=self._closed,

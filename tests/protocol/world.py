@@ -1,0 +1,79 @@
+"""A running transport, strict or stock, with the suites' handlers and everybody who calls it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+from aiohttp import web
+
+from tests.protocol.suite_server import StockSuite, StrictSuite
+from tests.protocol.wire import Place
+from tests.server.peer import until
+
+Suite = TypeVar("Suite", StrictSuite, StockSuite)
+
+
+class World(Place, Generic[Suite]):
+    """A server and the connections to it. `suite` knows who came and went."""
+
+    def __init__(self, suite: Suite, port: int) -> None:
+        super().__init__(port)
+        self.suite = suite
+
+    @property
+    def transport(self) -> Any:
+        return self.suite.transport
+
+    def sessions(self) -> dict[str, Any]:
+        """The Engine.IO sessions of both endpoints, by their ids."""
+        return {**self.transport.eio.sockets, **self.suite.engine.sockets}
+
+    def remembered(self) -> list[str]:
+        """The registries that still know somebody."""
+        transport = self.transport
+        registries = {
+            "sessions": self.sessions(),
+            "environ": transport.environ,
+            "pending_connects": getattr(transport, "pending_connects", None),
+            "binary packets": transport._binary_packet,
+            "rooms": {name: rooms for name, rooms in transport.manager.rooms.items() if rooms},
+            "eio_to_sid": transport.manager.eio_to_sid,
+            "callbacks": transport.manager.callbacks,
+            "pending": [sids for sids in transport.manager.pending_disconnect.values() if sids],
+        }
+        return [name for name, registry in registries.items() if registry]
+
+
+@asynccontextmanager
+async def serving(suite: Suite) -> AsyncIterator[World[Suite]]:
+    """Serve a suite on a free port."""
+    runner = web.AppRunner(suite.app(), handle_signals=False, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        world = World(suite, runner.addresses[0][1])
+        try:
+            yield world
+        finally:
+            await world.hang_up()
+            await suite.close()
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def strict(**limits: Any) -> AsyncIterator[World[StrictSuite]]:
+    """The strict transport; when all have left, no registry of it may remember anybody."""
+    async with serving(StrictSuite(**limits)) as world:
+        yield world
+    await until(lambda: not world.remembered(), what="everybody forgotten")
+    assert len(world.suite.closed) == len(world.suite.opened)
+
+
+@asynccontextmanager
+async def stock(**limits: Any) -> AsyncIterator[World[StockSuite]]:
+    """python-socketio's own classes, whatever they may leave behind."""
+    async with serving(StockSuite(**limits)) as world:
+        yield world
