@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from aiohttp import web
@@ -31,6 +31,7 @@ from chatlab.server.middleware import Chain, Middleware
 from chatlab.server.proxies import Proxies
 from chatlab.server.rooms import Rooms
 from chatlab.server.sessions import Sessions
+from chatlab.server.stock import StockServer
 from chatlab.settings import Settings
 from chatlab.storage import open_storage
 from chatlab.storage.base import Delivery
@@ -190,21 +191,29 @@ class ChatServer:
 
     def _make_transport(self) -> StrictServer:
         settings = self.settings
+        common: dict[str, Any] = {
+            "accept": self.admission.accept,
+            "opened": self._opened,
+            "arrived": self._arrived,
+            "closed": self._closed,
+            "allow_origin": self._proxies.allows_origin,
+            "ping_interval": settings.ping_interval,
+            "ping_timeout": settings.ping_timeout,
+            "max_http_buffer_size": settings.max_frame,
+            "transports": ["polling", "websocket"] if settings.polling else ["websocket"],
+        }
+        if settings.transport == "stock":
+            return cast(StrictServer, StockServer(**common))  # it has the same methods
         return StrictServer(
-            accept=self.admission.accept,
-            opened=self._opened,
-            arrived=self._arrived,
-            closed=self._closed,
+            **common,
+            address_of=self._proxies.client,
             connect_timeout=settings.connect_timeout,
             max_attachments=settings.max_attachments,
+            max_payload_packets=settings.max_payload_packets,
             max_unauthenticated=settings.max_unauthenticated,
-            ping_interval=settings.ping_interval,
-            ping_timeout=settings.ping_timeout,
-            max_http_buffer_size=settings.max_frame,
+            max_unauthenticated_per_address=settings.max_unauthenticated_per_address,
             max_unread=settings.max_unread,
             compression=settings.compression,
-            allow_origin=self._proxies.allows_origin,
-            transports=["polling", "websocket"] if settings.polling else ["websocket"],
             client_manager=self._manager,
         )
 
