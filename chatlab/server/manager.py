@@ -16,7 +16,9 @@ import msgspec
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from chatlab.storage.shared import Events
-from chatlab.transport.server import encode_event
+from chatlab.transport.codec import JSON
+from chatlab.transport.frame import frame
+from chatlab.transport.manager import StrictManager
 
 __all__ = ["ROOM", "RoomManager"]
 
@@ -46,7 +48,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Emit | _Tell).decode
 
 
-class RoomManager(AsyncPubSubManager):  # type: ignore[misc]
+class RoomManager(StrictManager, AsyncPubSubManager):  # type: ignore[misc]
     """Give it to the server as `client_manager`. Without `events` there is only this server.
 
     `told(room, kind, data)` is called with what another server said by `tell`. `unread` counts what
@@ -98,7 +100,7 @@ class RoomManager(AsyncPubSubManager):  # type: ignore[misc]
             raise ValueError(f"{event!r} goes to a room: nobody could gather its acks")
         args = data if isinstance(data, tuple) else () if data is None else (data,)
         skip = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
-        message = {"room": room, "emit": _Emit(encode_event(event, *args), skip)}
+        message = {"room": room, "emit": _Emit("2" + JSON.dumps([event, *args]), skip)}
         await self._handle_emit(message)
         if not kwargs.get("ignore_queue"):
             await self._publish(message)
@@ -112,10 +114,10 @@ class RoomManager(AsyncPubSubManager):  # type: ignore[misc]
             self._events.publish(data["room"].removeprefix(ROOM), _encode(data["emit"]))
 
     def _push(self, room: str, emit: _Emit) -> None:
-        """To this server's members: the stock class starts a task for each."""
+        framed = frame(b"4" + emit.packet.encode())
         for sid, _ in self.get_participants("/", room):
             if sid not in emit.skip:
-                self.server.push(sid, emit.packet)
+                self.server.push(sid, framed)
 
     # --- between servers -----------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ class Member:
     session: Session
     entered: bool = False
     cursor: int | None = None
-    waiting: list[tuple[int, str]] = field(default_factory=list)
+    waiting: list[tuple[int, bytes]] = field(default_factory=list)
     acked: set[int] = field(default_factory=set)
 
 
@@ -58,7 +58,7 @@ class _Outgoing:
     sid: str
     room: str
     stored: Future[Appended] | None = None
-    skipped: tuple[int, str] | None = None
+    skipped: tuple[int, bytes] | None = None
 
 
 class Serving:
@@ -86,7 +86,7 @@ class Serving:
                 room.authors.append((seq, delivery.message.user))
                 self._serve(room, seq, encoded, outgoing.sid if outgoing else None)
 
-    def _serve(self, room: Room, seq: int, encoded: str, skip: str | None) -> None:
+    def _serve(self, room: Room, seq: int, encoded: bytes, skip: str | None) -> None:
         for sid, member in room.members.items():
             if member.cursor is None:
                 if sid != skip:

@@ -5,6 +5,6 @@ who gets in, what is parsed, what one client can make the server hold, and how s
 """
 
 from chatlab.transport.packet import MalformedPacket
-from chatlab.transport.server import Handshake, StrictServer
+from chatlab.transport.server import Handshake, StrictServer, encode_event
 
-__all__ = ["Handshake", "MalformedPacket", "StrictServer"]
+__all__ = ["Handshake", "MalformedPacket", "StrictServer", "encode_event"]

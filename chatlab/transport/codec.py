@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["JSON"]
+__all__ = ["JSON", "encode_json"]
 
-_encode = msgspec.json.Encoder().encode
+encode_json = msgspec.json.Encoder().encode
+"""A value, or a struct, as compact JSON bytes. Raises `TypeError` or `UnicodeEncodeError`."""
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -30,7 +32,7 @@ class JSON:
     @staticmethod
     def dumps(value: Any, **_options: Any) -> str:
         """`value` as compact JSON. Raises `TypeError` or `UnicodeEncodeError`."""
-        return _encode(value).decode()
+        return encode_json(value).decode()
 
     @staticmethod
     def loads(text: str) -> Any:

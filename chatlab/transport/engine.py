@@ -2,25 +2,26 @@
 
 Replaces the request handling of python-engineio 4.15.1, which cuts a polling body that arrives
 in two pieces, drops more than 16 packets of one and answers both with 200, announces a ping
-interval of 0.3 s as 0, and takes 127.0.0.1 for every client's address.
+interval of 0.3 s as 0, and takes 127.0.0.1 for every client's address: each of these has a line
+in tests/protocol/test_stock_faults.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import engineio
 from aiohttp import web
-from engineio import packet
 from engineio.async_drivers.aiohttp import translate_request
-from engineio.payload import Payload
 
 from chatlab.transport.codec import JSON
+from chatlab.transport.frame import frame, polled
 from chatlab.transport.packet import MalformedPacket
-from chatlab.transport.socket import StrictSocket
+from chatlab.transport.session import Probe, Session
+from chatlab.transport.websocket import Pool, WebSocket
 
 __all__ = ["StrictEngine"]
 
@@ -41,15 +42,22 @@ class _TooLarge(Exception):
 
 
 class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
-    """`max_unread` is in bytes a client; `allow_origin` decides on a browser's Origin header."""
+    """An Engine.IO server, for python-socketio or alone.
+
+    `received(session, data)` gets every message; what it returns is awaited before that client's
+    next one. Without it the handlers of `on()` are called. `max_unread` is in bytes a client,
+    `allow_origin` decides on a browser's Origin header, `admit` on a new session.
+    """
 
     def __init__(
         self,
         *,
-        max_unread: int,
-        compression: bool,
-        allow_origin: Callable[[web.Request, str], bool],
-        admit: Callable[[web.Request], bool],
+        received: Callable[[Session, str | bytes], Awaitable[None] | None] | None = None,
+        max_unread: int = 1_048_576,
+        max_payload_packets: int = 1_000,
+        compression: bool = False,
+        allow_origin: Callable[[web.Request, str], bool] = lambda _request, _origin: False,
+        admit: Callable[[web.Request], bool] = lambda _request: True,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -58,17 +66,53 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             http_compression=compression,
             **options,
         )
+        self.received = received or self._tell_message
+        self.opened: Callable[[Session, web.Request], Awaitable[None] | None] = self._tell_connect
+        self.left: Callable[[Session, str], Awaitable[None] | None] = self._tell_disconnect
+        self.afford: Callable[[Session, int], float] = lambda _session, _frames: 0.0
+        self.complain: Callable[[Session, Exception], None] = _complain
         self.max_unread = max_unread
         self.compression = compression
+        self._max_payload_packets = max_payload_packets
         self._allow_origin = allow_origin
         self._admit = admit
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._corked: list[Session] = []
+        self._pool: Pool | None = None
+        self._tasks: set[asyncio.Future[None]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
+        """Serve at this path: every method, so that each gets the protocol's own answer."""
+        app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
+
+    # --- for sessions ------------------------------------------------------------------------
+
+    def cork(self, session: Session) -> None:
+        """Have the session flushed once everything that this pass of the loop does is done."""
+        if not self._corked:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        self._corked.append(session)
+
+    def _uncork(self) -> None:
+        corked, self._corked = self._corked, []
+        for session in corked:
+            session.flush()
+
+    def spawn(self, work: Awaitable[None]) -> None:
         """Run `work` in a task that is kept until it is done."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def forget(self, session: Session, reason: str) -> None:
+        """A session has ended; called by the session, once."""
+        self.sockets.pop(session.sid, None)
+        try:
+            telling = self.left(session, reason)
+        except Exception:
+            log.exception("the end of a session could not be told")
+        else:
+            if telling is not None:
+                self.spawn(telling)
 
     async def close_all(self, *, within: float) -> None:
         """Close every session's transport once its outbox is written, in at most `within` s.
@@ -76,12 +120,14 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         The clients see a lost transport and return by themselves; a Socket.IO DISCONNECT would
         tell the official client to stay away.
         """
-        sessions = list(self.sockets.values())
-        for session in sessions:
-            await session.ended("server shutting down")
-        deadline = asyncio.get_running_loop().time() + within
-        while self._tasks and asyncio.get_running_loop().time() < deadline:
+        for session in list(self.sockets.values()):
+            session.ended("server shutting down")
+        if self._pool is not None:
+            await self._pool.close(within=within)
+        if self._tasks:
             await asyncio.wait(self._tasks, timeout=within)
+
+    # --- requests ----------------------------------------------------------------------------
 
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """The endpoint for every method; an aiohttp handler."""
@@ -89,7 +135,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         if origin is not None and not self._allow_origin(request, origin):
             return _refuse(_FORBIDDEN, 403)
         response = await self._respond(request)
-        if origin is not None and not response.prepared:
+        if origin is not None and response.status != 101:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
             response.headers["Vary"] = "Origin"
@@ -97,21 +143,14 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:
         if request.method == "OPTIONS":
-            return web.Response(
-                status=204,
-                headers={
-                    "Access-Control-Allow-Methods": "GET,POST",
-                    "Access-Control-Allow-Headers": request.headers.get(
-                        "Access-Control-Request-Headers", "Content-Type"
-                    ),
-                },
-            )
-        transport = request.query.get("transport", "")
+            return _preflight(request)
+        query = request.query
+        transport = query.get("transport", "")
         if transport not in self.transports:
             return _refuse(_UNKNOWN_TRANSPORT)
-        if request.query.get("EIO") != "4":
+        if query.get("EIO") != "4":
             return _refuse(_BAD_VERSION)
-        sid = request.query.get("sid")
+        sid = query.get("sid")
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         if upgrade != (transport == "websocket"):
             return _refuse(_BAD_REQUEST)
@@ -122,58 +161,115 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         session = self.sockets.get(sid)
         if session is None:
             return _refuse(_UNKNOWN_SESSION)
-        return await self._continue(request, session, transport)
-
-    async def _continue(
-        self, request: web.Request, session: StrictSocket, transport: str
-    ) -> web.StreamResponse:
-        if not session.connected or session.upgraded:
-            return _refuse(_BAD_REQUEST)
         if transport == "websocket":
-            if session.upgrading or not self.allow_upgrades:
-                return _refuse(_BAD_REQUEST)
-            return await session.serve_websocket(request)
-        try:
-            if request.method == "GET":
-                return _packets(await session.poll())
-            if request.method == "POST":
-                body = await _read(request, self.max_http_buffer_size)
-                if await session.receive_all(list(body.split(_SEPARATOR))):
-                    return web.Response(text="ok", content_type="text/html")
-        except _TooLarge:
-            await session.ended("payload too large")
-            return web.Response(status=413)
-        except (MalformedPacket, UnicodeDecodeError):
-            await session.ended("parse error")
-        return _refuse(_BAD_REQUEST)
+            return self._upgrade(request, session)
+        return await self._continue(request, session)
 
     async def _open(self, request: web.Request, transport: str) -> web.StreamResponse:
         if not self._admit(request):
             return web.Response(status=503, headers={"Retry-After": "1"})
-        session = StrictSocket(self, self.generate_id())
-        self.sockets[session.sid] = session
+        session = Session(self, self.generate_id())
+        polling = transport == "polling"
         handshake = {
             "sid": session.sid,
-            "upgrades": self._upgrades(session.sid, transport),
+            "upgrades": ["websocket"] if polling and "websocket" in self.transports else [],
             "pingInterval": round(self.ping_interval * 1000),
             "pingTimeout": round(self.ping_timeout * 1000),
             "maxPayload": self.max_http_buffer_size,
         }
-        session.push(packet.Packet(packet.OPEN, JSON.dumps(handshake)))
-        await self.handlers["connect"](session.sid, translate_request(request))
+        first = frame(b"0" + JSON.dumps(handshake).encode())
+        if polling:
+            answer: web.StreamResponse = _packets(polled(first))
+        else:
+            websocket = self._websocket(session)
+            answer = websocket.open(
+                request,
+                max_size=self.max_http_buffer_size,
+                compression=self.compression,
+                first=first,
+            )
+            session.websocket = websocket
+        self.sockets[session.sid] = session
+        telling = self.opened(session, request)
+        if telling is not None:
+            if session.websocket is not None:
+                session.websocket.pause_reading()
+            await telling
         session.schedule_ping()
-        if transport == "websocket":
-            return await session.serve_websocket(request)
-        session.connected = True
-        return _packets(await session.poll())
+        if session.websocket is not None:
+            session.websocket.start()
+        return answer
+
+    def _upgrade(self, request: web.Request, session: Session) -> web.StreamResponse:
+        probe = Probe(session)
+        probe.websocket = websocket = self._websocket(probe)
+        answer = websocket.open(
+            request, max_size=self.max_http_buffer_size, compression=self.compression
+        )
+        if session.upgraded or session.upgrading or not self.allow_upgrades:
+            websocket.close()
+        websocket.start()
+        return answer
+
+    async def _continue(self, request: web.Request, session: Session) -> web.StreamResponse:
+        if session.upgraded:
+            return _refuse(_BAD_REQUEST)
+        try:
+            if request.method == "GET":
+                return _packets(await session.poll(request))
+            if request.method == "POST":
+                packets = (await _read(request, self.max_http_buffer_size)).split(_SEPARATOR)
+                if len(packets) > self._max_payload_packets:
+                    raise MalformedPacket("too many packets in one body")
+                await session.receive_body(packets)
+                return web.Response(text="ok", content_type="text/html")
+        except _TooLarge:
+            session.ended("payload too large")
+            return web.Response(status=413)
+        except (MalformedPacket, UnicodeDecodeError):
+            session.ended("parse error")
+        return _refuse(_BAD_REQUEST)
+
+    def _websocket(self, owner: Session | Probe) -> WebSocket:
+        if self._pool is None:
+            self._pool = Pool()
+        return WebSocket(owner, self._pool)
+
+    # --- handlers of on(), as python-engineio calls them ----------------------------------------
+
+    async def _tell_connect(self, session: Session, request: web.Request) -> None:
+        if "connect" in self.handlers:
+            await self._call("connect", session.sid, translate_request(request))
+
+    async def _tell_message(self, session: Session, data: str | bytes) -> None:
+        if "message" in self.handlers:
+            await self._call("message", session.sid, data)
+
+    async def _tell_disconnect(self, session: Session, reason: str) -> None:
+        if "disconnect" in self.handlers:
+            await self._call("disconnect", session.sid, reason)
+
+    async def _call(self, event: str, *args: Any) -> None:
+        answer = self.handlers[event](*args)
+        if asyncio.iscoroutine(answer):
+            await answer
+
+
+def _complain(_session: Session, error: Exception) -> None:
+    log.info("closed a socket that broke the protocol: %s", error)
 
 
 def _refuse(fault: tuple[int, str], status: int = 400) -> web.Response:
     return web.json_response({"code": fault[0], "message": fault[1]}, status=status)
 
 
-def _packets(packets: list[packet.Packet]) -> web.Response:
-    body = Payload(packets=packets).encode()
+def _preflight(request: web.Request) -> web.Response:
+    asked = request.headers.get("Access-Control-Request-Headers", "Content-Type")
+    headers = {"Access-Control-Allow-Methods": "GET,POST", "Access-Control-Allow-Headers": asked}
+    return web.Response(status=204, headers=headers)
+
+
+def _packets(body: str) -> web.Response:
     return web.Response(text=body, content_type="text/plain")
 
 

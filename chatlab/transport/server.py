@@ -3,29 +3,37 @@
 python-socketio 5.18.1 registers a socket in every room before its connect handler has decided,
 answers a crash there with nothing, and runs each event in a task of its own. Here a socket is
 known only once it is accepted, every crash is a refusal, and the application gets events in the
-order of arrival and answers them itself.
+order of arrival and answers them itself. tests/protocol/test_stock_faults.py has the stock
+classes' faults, one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import socketio
 from aiohttp import web
-from engineio import packet as engine_packet
-from socketio import packet
 
+from chatlab.transport import packet
 from chatlab.transport.engine import StrictEngine
-from chatlab.transport.packet import MalformedPacket, StrictPacket
+from chatlab.transport.frame import frame
+from chatlab.transport.manager import StrictManager
+from chatlab.transport.packet import MalformedPacket, Packet, encode, encode_event, event_of
+from chatlab.transport.session import Session
 
-__all__ = ["Handshake", "StrictServer"]
+__all__ = ["Handshake", "StrictServer", "encode_event"]
 
 log = logging.getLogger(__name__)
+
+REFUSALS: Final = 10
+"""CONNECTs of one session that may be refused before it is closed."""
+
+_ID_END: Final = 17  # where the JSON of an event in `/` begins at the latest: 2, 15 digits
 
 
 @dataclass(slots=True)
@@ -37,16 +45,33 @@ class Handshake:
 
     auth: Any
     request: web.Request
+    namespace: str = "/"
     state: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """What Socket.IO knows of a session. `request` opened it; it is kept while it is needed."""
+
+    request: web.Request | None
+    address: str
+    sids: dict[str, str] = field(default_factory=dict)
+    refusals: int = 0
+    timer: asyncio.TimerHandle | None = None
+    partial: Packet | None = None
+    parts: list[bytes] = field(default_factory=list)
+
+
 class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
-    """A python-socketio server whose application is three functions.
+    """A python-socketio server whose application is four functions.
 
     `accept(handshake)` is awaited for every CONNECT; what it returns is sent back if it is a
     refusal, None accepts. `opened(sid, handshake)` follows an acceptance, `closed(sid, reason)`
     exactly once when the socket ends. `arrived(sid, name, args, ack_id)` gets every event in
     order; it may return an awaitable, and the socket is not read further before that is done.
+
+    `allowance(sid, frames)` takes so many frames from what the sid's user may send: 0.0, or the
+    seconds for which the socket is not read. `connect_timeout` is in seconds.
     """
 
     def __init__(
@@ -55,194 +80,254 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         accept: Callable[[Handshake], Awaitable[dict[str, Any] | None]],
         opened: Callable[[str, Handshake], None],
         arrived: Callable[[str, str, list[Any], int | None], Awaitable[None] | None],
-        closed: Callable[[str, str], Awaitable[None]],
+        closed: Callable[[str, str], Awaitable[None] | None],
+        allowance: Callable[[str, int], float] = lambda _sid, _frames: 0.0,
+        address_of: Callable[[web.Request], str] = lambda request: request.remote or "",
+        complain: Callable[[str, str], None] | None = None,
+        namespaces: Collection[str] = ("/",),
         connect_timeout: float,
         max_attachments: int,
         max_unauthenticated: int,
+        max_unauthenticated_per_address: int = 0,
+        client_manager: StrictManager | None = None,
         **engine_options: Any,
     ) -> None:
         self._accept = accept
         self._opened = opened
         self._arrived = arrived
         self._closed = closed
+        self._allowance = allowance
+        self._address_of = address_of
+        self._known_namespaces = frozenset(namespaces)
         self._connect_timeout = connect_timeout
         self._max_attachments = max_attachments
         self._max_unauthenticated = max_unauthenticated
-        self.pending_connects: dict[str, asyncio.TimerHandle] = {}
+        self._max_per_address = max_unauthenticated_per_address
+        self.pending_connects: set[Session] = set()
+        self._pending_addresses: Counter[str] = Counter()
+        self._sessions: dict[str, Session] = {}
         super().__init__(
-            serializer=StrictPacket,
+            client_manager=client_manager or StrictManager(),
             logger=_library_log,
             engineio_logger=_library_log,
             admit=self._has_room,
             **engine_options,
         )
+        engine = self.eio
+        engine.opened, engine.received, engine.left = self._begin, self._received, self._left
+        engine.afford = self._afford
+        if complain is not None:
+            engine.complain = lambda session, error: complain(session.peer.address, str(error))
 
     def _engineio_server_class(self) -> type[StrictEngine]:
         return StrictEngine
 
     # --- for the application -----------------------------------------------------------------
 
-    def push(self, sid: str, encoded: str) -> None:
-        """Queue an encoded Socket.IO packet for one socket, without waiting."""
-        session = self._session(sid)
+    def push(self, sid: str, framed: bytes) -> None:
+        """Queue an encoded packet for one socket, without waiting."""
+        session = self._sessions.get(sid)
         if session is not None:
-            session.push(engine_packet.Packet(engine_packet.MESSAGE, encoded))
+            session.write(framed)
+
+    def outlet(self, sid: str) -> Callable[[bytes], None]:
+        """What queues encoded packets for this socket; of one that is gone, it does nothing."""
+        session = self._sessions.get(sid)
+        return session.write if session is not None else _nowhere
 
     def push_event(self, sid: str, name: str, *args: Any) -> None:
         """Queue an event for one socket, without waiting."""
-        self.push(sid, encode_event(name, *args))
+        self._push(sid, packet.EVENT, [name, *args])
 
-    def push_ack(self, sid: str, ack_id: int, answer: Any) -> None:
+    def push_ack(self, sid: str, ack_id: int, *answer: Any) -> None:
         """Queue an ack for one socket, without waiting. Raises when `answer` has no JSON form."""
-        self.push(sid, StrictPacket(packet.ACK, [answer], id=ack_id, binary=False).encode())
+        self._push(sid, packet.ACK, answer, ack_id)
+
+    def push_encoded_ack(self, sid: str, ack_id: int, answer: bytes) -> None:
+        """The same in `/`, with the one argument's JSON."""
+        self.push(sid, frame(b"43%d[%b]" % (ack_id, answer)))
+
+    def _push(self, sid: str, kind: int, data: Any, ack_id: int | None = None) -> None:
+        session = self._sessions.get(sid)
+        if session is not None:
+            namespace = _namespace_of(session, sid)
+            for framed in encode(kind, data, namespace=namespace, ack_id=ack_id):
+                session.write(framed)
 
     async def close_transport(self, sid: str, reason: str) -> None:
         """Write what is queued and close the transport: the client returns by itself."""
-        session = self._session(sid)
+        session = self._sessions.get(sid)
         if session is not None:
-            await session.ended(reason)
+            session.ended(reason)
 
     async def kick(self, sid: str, reason: str) -> None:
         """Send a Socket.IO DISCONNECT: the official client does not return by itself."""
-        eio_sid = self.manager.eio_sid_from_sid(sid, "/")
-        if eio_sid is not None:
-            self._send(eio_sid, StrictPacket(packet.DISCONNECT))
-            await self._handle_disconnect(eio_sid, "/", reason)
-            self._expect_connect(eio_sid)
+        session = self._sessions.get(sid)
+        if session is not None:
+            self._push(sid, packet.DISCONNECT, None)
+            self._leave(session, _namespace_of(session, sid), reason)
 
-    def _session(self, sid: str) -> Any:
-        return self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, "/"))
+    async def disconnect(
+        self, sid: str, namespace: str | None = None, ignore_queue: bool = False
+    ) -> None:
+        """python-socketio's name for `kick`."""
+        await self.kick(sid, self.reason.SERVER_DISCONNECT)
+
+    # --- sessions that have not connected yet --------------------------------------------------
+
+    def _has_room(self, request: web.Request) -> bool:
+        if len(self.pending_connects) >= self._max_unauthenticated:
+            return False
+        return not self._max_per_address or (
+            self._pending_addresses[self._address_of(request)] < self._max_per_address
+        )
+
+    def _begin(self, session: Session, request: web.Request) -> None:
+        session.peer = _Peer(request, self._address_of(request))
+        self._expect_connect(session)
+
+    def _expect_connect(self, session: Session) -> None:
+        peer = session.peer
+        if not session.closed and session not in self.pending_connects:
+            loop = asyncio.get_running_loop()
+            peer.timer = loop.call_later(self._connect_timeout, session.drop, "no CONNECT in time")
+            self.pending_connects.add(session)
+            self._pending_addresses[peer.address] += 1
+
+    def _stop_expecting(self, session: Session) -> None:
+        if session in self.pending_connects:
+            peer = session.peer
+            self.pending_connects.remove(session)
+            self._pending_addresses[peer.address] -= 1
+            if not self._pending_addresses[peer.address]:
+                del self._pending_addresses[peer.address]
+            if peer.timer is not None:
+                peer.timer.cancel()
+                peer.timer = None
+
+    def _afford(self, session: Session, frames: int) -> float:
+        for sid in session.peer.sids.values():
+            return self._allowance(sid, frames)
+        raise MalformedPacket("too much before CONNECT")
 
     # --- from the engine ---------------------------------------------------------------------
 
-    def _has_room(self, _request: web.Request) -> bool:
-        return len(self.pending_connects) < self._max_unauthenticated
+    def _received(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
+        peer: _Peer = session.peer
+        if peer.partial is not None:
+            return self._attach(session, peer.partial, data)
+        if isinstance(data, str) and data[:1] == "2":
+            # The one packet that comes by the thousand: an event in `/`, perhaps with an ack id.
+            start = data.find("[", 1, _ID_END)
+            sid = peer.sids.get("/")
+            if sid is not None and (start == 1 or (start > 1 and _is_id(data[1:start]))):
+                event = event_of(data[start:])
+                ack_id = int(data[1:start]) if start > 1 else None
+                return self._arrived(sid, event[0], event[1:], ack_id)
+        return self._dispatch(session, Packet.parse(data))
 
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        await super()._handle_eio_connect(eio_sid, environ)
-        self._expect_connect(eio_sid)
-
-    def _expect_connect(self, eio_sid: str) -> None:
-        self._stop_expecting(eio_sid)
-        session = self.eio.sockets.get(eio_sid)
-        if session is not None:
-            loop = asyncio.get_running_loop()
-            self.pending_connects[eio_sid] = loop.call_later(
-                self._connect_timeout, session.drop, "no CONNECT in time"
-            )
-
-    def _stop_expecting(self, eio_sid: str) -> None:
-        timer = self.pending_connects.pop(eio_sid, None)
-        if timer:
-            timer.cancel()
-
-    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
-        if eio_sid in self._binary_packet:
-            await self._attach(eio_sid, data)
-        else:
-            await self._dispatch(eio_sid, data)
-
-    async def _dispatch(self, eio_sid: str, data: Any) -> None:
-        pkt = StrictPacket(encoded_packet=data)
-        if not data:
-            raise MalformedPacket("an empty packet")
-        namespace = pkt.namespace or "/"
-        if pkt.packet_type == packet.CONNECT:
-            await self._handle_connect(eio_sid, namespace, pkt.data)
-            return
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        if sid is None or not self.manager.is_connected(sid, namespace):
+    def _dispatch(self, session: Session, pkt: Packet) -> Awaitable[None] | None:
+        peer: _Peer = session.peer
+        if pkt.kind == packet.CONNECT:
+            return self._connect(session, pkt.namespace, pkt.data)
+        sid = peer.sids.get(pkt.namespace)
+        if sid is None:
             raise MalformedPacket("a packet for a namespace that is not connected")
-        if pkt.packet_type == packet.DISCONNECT:
-            await self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
-            self._expect_connect(eio_sid)
-        elif pkt.attachment_count or pkt.packet_type in (packet.BINARY_EVENT, packet.BINARY_ACK):
-            if not 0 < pkt.attachment_count <= self._max_attachments:
+        if pkt.kind == packet.DISCONNECT:
+            self._leave(session, pkt.namespace, self.reason.CLIENT_DISCONNECT)
+        elif pkt.kind in (packet.BINARY_EVENT, packet.BINARY_ACK):
+            if not 0 < pkt.attachments <= self._max_attachments:
                 raise MalformedPacket("binary attachments are not accepted here")
-            self._binary_packet[eio_sid] = pkt
-        else:
-            await self._deliver(eio_sid, sid, namespace, pkt)
+            peer.partial = pkt
+        elif pkt.kind == packet.EVENT:
+            return self._arrived(sid, pkt.data[0], pkt.data[1:], pkt.id)
+        return None  # an ack: nobody here asks for one
 
-    async def _attach(self, eio_sid: str, data: Any) -> None:
-        pkt = self._binary_packet[eio_sid]
+    def _attach(self, session: Session, pkt: Packet, data: str | bytes) -> Awaitable[None] | None:
         if not isinstance(data, bytes):
             raise MalformedPacket("an attachment was expected")
-        try:
-            complete = pkt.add_attachment(data)
-        except (IndexError, TypeError, ValueError) as error:
-            raise MalformedPacket("placeholders do not fit the attachments") from error
-        if complete:
-            del self._binary_packet[eio_sid]
-            namespace = pkt.namespace or "/"
-            sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-            await self._deliver(eio_sid, sid, namespace, pkt)
+        peer = session.peer
+        peer.parts.append(data)
+        if len(peer.parts) < pkt.attachments:
+            return None
+        parts, peer.parts, peer.partial = peer.parts, [], None
+        pkt.attach(parts)
+        if pkt.kind == packet.BINARY_ACK:
+            return None
+        return self._arrived(peer.sids[pkt.namespace], pkt.data[0], pkt.data[1:], pkt.id)
 
-    async def _deliver(self, eio_sid: str, sid: str, namespace: str, pkt: StrictPacket) -> None:
-        if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
-            name, *args = pkt.data
-            waiting = self._arrived(sid, name, args, pkt.id)
-            if waiting is not None:
-                await waiting
-        else:
-            await self._handle_ack(eio_sid, namespace, pkt.id, pkt.data)
-
-    async def _handle_connect(self, eio_sid: str, namespace: str, data: Any) -> None:
-        """Decide, and only then let the socket into the manager's rooms."""
-        if namespace != "/":
-            self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
-            return
-        if self.manager.sid_from_eio_sid(eio_sid, namespace) is not None:
+    def _connect(self, session: Session, namespace: str, auth: Any) -> Awaitable[None] | None:
+        peer = session.peer
+        if namespace not in self._known_namespaces:
+            self._refuse(session, namespace, {"message": "Invalid namespace"})
+            return None
+        if namespace in peer.sids:
             raise MalformedPacket("a second CONNECT")
-        handshake = Handshake(data, self.environ[eio_sid]["aiohttp.request"])
+        if peer.request is None:
+            raise MalformedPacket("a CONNECT in a session whose handshake has been used up")
+        return self._decide(session, Handshake(auth, peer.request, namespace))
+
+    async def _decide(self, session: Session, handshake: Handshake) -> None:
+        """Only then is the socket let into the manager's rooms."""
+        peer, namespace = session.peer, handshake.namespace
         refusal = await self._accept(handshake)
         if refusal is not None:
-            self._expect_connect(eio_sid)  # it may try again, but not wait for ever
-            self._refuse(eio_sid, namespace, refusal)
+            self._refuse(session, namespace, refusal)
             return
-        self._stop_expecting(eio_sid)
-        sid = await self.manager.pre_connect(eio_sid, namespace)
-        await self.manager.connect(sid, namespace)
+        self._stop_expecting(session)
+        sid = peer.sids[namespace] = self.eio.generate_id()
+        self._sessions[sid] = session
+        self.manager.add(sid, namespace, session.sid)
         self._opened(sid, handshake)
-        self._send(eio_sid, StrictPacket(packet.CONNECT, {"sid": sid}))
-        if eio_sid not in self.eio.sockets:  # it left while we were deciding
-            await self._handle_disconnect(eio_sid, namespace, self.reason.TRANSPORT_CLOSE)
+        self._push(sid, packet.CONNECT, {"sid": sid})
+        if session.closed:  # it left while we were deciding
+            self._leave(session, namespace, self.reason.TRANSPORT_CLOSE)
 
-    def _refuse(self, eio_sid: str, namespace: str, refusal: dict[str, Any]) -> None:
-        self._send(eio_sid, StrictPacket(packet.CONNECT_ERROR, refusal, namespace=namespace))
+    def _refuse(self, session: Session, namespace: str, refusal: dict[str, Any]) -> None:
+        peer = session.peer
+        peer.refusals += 1
+        if peer.refusals > REFUSALS:
+            raise MalformedPacket("too many CONNECTs that were refused")
+        for framed in encode(packet.CONNECT_ERROR, refusal, namespace=namespace):
+            session.write(framed)
 
-    async def _send_packet(self, eio_sid: str, pkt: packet.Packet) -> None:
-        self._send(eio_sid, pkt)
+    def _leave(self, session: Session, namespace: str, reason: str) -> None:
+        """One namespace of a session has ended."""
+        peer = session.peer
+        sid = peer.sids.pop(namespace)
+        if peer.partial is not None and peer.partial.namespace == namespace:
+            peer.partial, peer.parts = None, []
+        del self._sessions[sid]
+        try:
+            telling = self._closed(sid, reason)
+            if telling is not None:
+                self.eio.spawn(telling)
+        except Exception:
+            log.exception("the application could not be told that a socket has left")
+        self.manager.basic_disconnect(sid, namespace)
+        if not peer.sids:
+            self._expect_connect(session)
 
-    def _send(self, eio_sid: str, pkt: packet.Packet) -> None:
-        session = self.eio.sockets.get(eio_sid)
-        if session is None:
-            return
-        encoded = pkt.encode()
-        for part in encoded if isinstance(encoded, list) else [encoded]:
-            session.push(engine_packet.Packet(engine_packet.MESSAGE, part))
-
-    async def _send_eio_packet(self, eio_sid: str, eio_pkt: engine_packet.Packet) -> None:
-        session = self.eio.sockets.get(eio_sid)
-        if session is not None:
-            session.push(eio_pkt)
-
-    async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
-        # The library's own dispatch; with events taken over above, only `disconnect` comes here.
-        if event == "disconnect":
-            await self._closed(*args)
-        return None
-
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        self._stop_expecting(eio_sid)
-        self._binary_packet.pop(eio_sid, None)
-        with contextlib.suppress(KeyError):
-            await super()._handle_eio_disconnect(eio_sid, reason)
+    def _left(self, session: Session, reason: str) -> None:
+        self._stop_expecting(session)
+        for namespace in list(session.peer.sids):
+            self._leave(session, namespace, reason)
+        session.peer.request = None
 
 
-def encode_event(name: str, *args: Any) -> str:
-    """An event as a Socket.IO packet, to be pushed to any number of sockets."""
-    encoded: str = StrictPacket(packet.EVENT, [name, *args], binary=False).encode()
-    return encoded
+def _is_id(digits: str) -> bool:
+    return digits.isascii() and digits.isdecimal()
+
+
+def _namespace_of(session: Session, sid: str) -> str:
+    for namespace, known in session.peer.sids.items():
+        if known == sid:
+            return str(namespace)
+    return "/"
+
+
+def _nowhere(_framed: bytes) -> None:
+    """The outlet of a socket that is gone."""
 
 
 # What the libraries log names Engine.IO session ids, which are bearer secrets.

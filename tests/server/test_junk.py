@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from chatlab.errors import ChatError
 from chatlab.protocol import CLIENT_EVENTS, decode
-from chatlab.transport.packet import MalformedPacket, StrictPacket
-from chatlab.transport.socket import parse
+from chatlab.transport.packet import MalformedPacket, Packet
 from tests.server.peer import Running, running
 
 CODES = {
@@ -66,18 +65,10 @@ def test_decoding_raises_nothing_but_codes_of_the_contract(name: str, args: list
 @given(st.one_of(st.text(max_size=40), st.from_regex(r"[0-6]([0-9]{0,3}-)?(/[a-z]*,)?[0-9]*.*")))
 def test_parsing_a_packet_raises_nothing_but_malformed(text: str) -> None:
     try:
-        packet = StrictPacket(encoded_packet=parse("4" + text).data)
+        packet = Packet.parse(text)
     except MalformedPacket:
         return
-    assert text == "" or packet.packet_type in range(7)
-
-
-@given(st.one_of(st.text(max_size=20), st.binary(max_size=20)))
-def test_parsing_a_frame_raises_nothing_but_malformed(frame: str | bytes) -> None:
-    try:
-        parse(frame)
-    except MalformedPacket:
-        return
+    assert packet.kind in range(7)
 
 
 def spelled(value: Any) -> str:
