@@ -13,9 +13,10 @@ LOCK_ARGS ?=
 MINUTES ?= 5
 SEED ?=
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv lab fresh test check notebooks chaos lock environment clean
+.PHONY: help .venv lab fresh test check notebooks chaos bench lock environment clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[A-Za-z.][A-Za-z._-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,9 @@ notebooks: $(STAMP) ## build and execute notebooks/, exercises/ and solutions/ f
 chaos: $(STAMP) ## break a cluster at random while clients talk, and judge what they saw: MINUTES=5 SEED=7 CHAOS_ARGS=--stock
 	@$(BIN)/python -m chatlab.lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
+bench: $(STAMP) ## measure chatlab against Node and stock python-socketio, 12 minutes: BENCH_ARGS="--only acks-16"
+	@$(BIN)/python -m bench.run $(BENCH_ARGS)
+
 .venv: $(STAMP) ## everything that the other targets need, in .venv (they call it themselves)
 
 $(STAMP):
@@ -64,5 +68,5 @@ environment: $(STAMP) ## install what environment.yml gives to conda and Binder 
 	$(BIN)/python tests/install_environment.py
 
 clean: ## remove .venv and every cache; never touches work/
-	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis dist build tests/js/node_modules
+	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis dist build tests/js/node_modules bench/peer/node_modules
 	find . -name __pycache__ -type d -not -path './work/*' -prune -exec rm -rf {} +
