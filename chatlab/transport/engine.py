@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import engineio
 from aiohttp import web
-from engineio.async_drivers.aiohttp import translate_request
 
 from chatlab.transport.codec import JSON
 from chatlab.transport.frame import frame, polled
@@ -44,20 +43,29 @@ class _TooLarge(Exception):
 class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     """An Engine.IO server, for python-socketio or alone.
 
-    `received(session, data)` gets every message; what it returns is awaited before that client's
-    next one. Without it the handlers of `on()` are called. `max_unread` is in bytes a client,
-    `allow_origin` decides on a browser's Origin header, `admit` on a new session.
+    Its application is functions, not handlers of `on()`: `received(session, data)` gets every
+    message, and what it returns is awaited before that client's next one; `opened(session,
+    request)` and `left(session, reason)` come once each. `afford(session, frames)` takes frames off
+    what the client may send: 0.0, or the seconds for which it is not read.
+
+    `max_unread` is in bytes a client, `max_payload_packets` counts what one polling body may hold.
+    `allow_origin(request, origin)` decides on a browser's Origin header, `admit(request)` on a new
+    session, and `address_of(request)` names the client in the log.
     """
 
     def __init__(
         self,
         *,
-        received: Callable[[Session, str | bytes], Awaitable[None] | None] | None = None,
+        received: Callable[[Session, str | bytes], Awaitable[None] | None],
+        opened: Callable[[Session, web.Request], None] = lambda _session, _request: None,
+        left: Callable[[Session, str], None] = lambda _session, _reason: None,
+        afford: Callable[[Session, int], float] = lambda _session, _frames: 0.0,
         max_unread: int = 1_048_576,
         max_payload_packets: int = 1_000,
         compression: bool = False,
         allow_origin: Callable[[web.Request, str], bool] = lambda _request, _origin: False,
         admit: Callable[[web.Request], bool] = lambda _request: True,
+        address_of: Callable[[web.Request], str] = lambda request: request.remote or "",
         **options: Any,
     ) -> None:
         super().__init__(
@@ -66,16 +74,13 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             http_compression=compression,
             **options,
         )
-        self.received = received or self._tell_message
-        self.opened: Callable[[Session, web.Request], Awaitable[None] | None] = self._tell_connect
-        self.left: Callable[[Session, str], Awaitable[None] | None] = self._tell_disconnect
-        self.afford: Callable[[Session, int], float] = lambda _session, _frames: 0.0
-        self.complain: Callable[[Session, Exception], None] = _complain
+        self.received, self.opened, self.left, self.afford = received, opened, left, afford
         self.max_unread = max_unread
         self.compression = compression
         self._max_payload_packets = max_payload_packets
         self._allow_origin = allow_origin
         self._admit = admit
+        self._address_of = address_of
         self._corked: list[Session] = []
         self._pool: Pool | None = None
         self._tasks: set[asyncio.Future[None]] = set()
@@ -106,13 +111,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     def forget(self, session: Session, reason: str) -> None:
         """A session has ended; called by the session, once."""
         self.sockets.pop(session.sid, None)
-        try:
-            telling = self.left(session, reason)
-        except Exception:
-            log.exception("the end of a session could not be told")
-        else:
-            if telling is not None:
-                self.spawn(telling)
+        self.left(session, reason)
 
     async def close_all(self, *, within: float) -> None:
         """Close every session's transport once its outbox is written, in at most `within` s.
@@ -157,7 +156,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         if sid is None:
             if request.method != "GET":
                 return _refuse(_BAD_METHOD)
-            return await self._open(request, transport)
+            return self._open(request, transport)
         session = self.sockets.get(sid)
         if session is None:
             return _refuse(_UNKNOWN_SESSION)
@@ -165,10 +164,10 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             return self._upgrade(request, session)
         return await self._continue(request, session)
 
-    async def _open(self, request: web.Request, transport: str) -> web.StreamResponse:
+    def _open(self, request: web.Request, transport: str) -> web.StreamResponse:
         if not self._admit(request):
             return web.Response(status=503, headers={"Retry-After": "1"})
-        session = Session(self, self.generate_id())
+        session = Session(self, self.generate_id(), self._address_of(request))
         polling = transport == "polling"
         handshake = {
             "sid": session.sid,
@@ -190,11 +189,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             )
             session.websocket = websocket
         self.sockets[session.sid] = session
-        telling = self.opened(session, request)
-        if telling is not None:
-            if session.websocket is not None:
-                session.websocket.pause_reading()
-            await telling
+        self.opened(session, request)
         session.schedule_ping()
         if session.websocket is not None:
             session.websocket.start()
@@ -234,29 +229,6 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         if self._pool is None:
             self._pool = Pool()
         return WebSocket(owner, self._pool)
-
-    # --- handlers of on(), as python-engineio calls them ----------------------------------------
-
-    async def _tell_connect(self, session: Session, request: web.Request) -> None:
-        if "connect" in self.handlers:
-            await self._call("connect", session.sid, translate_request(request))
-
-    async def _tell_message(self, session: Session, data: str | bytes) -> None:
-        if "message" in self.handlers:
-            await self._call("message", session.sid, data)
-
-    async def _tell_disconnect(self, session: Session, reason: str) -> None:
-        if "disconnect" in self.handlers:
-            await self._call("disconnect", session.sid, reason)
-
-    async def _call(self, event: str, *args: Any) -> None:
-        answer = self.handlers[event](*args)
-        if asyncio.iscoroutine(answer):
-            await answer
-
-
-def _complain(_session: Session, error: Exception) -> None:
-    log.info("closed a socket that broke the protocol: %s", error)
 
 
 def _refuse(fault: tuple[int, str], status: int = 400) -> web.Response:

@@ -54,7 +54,6 @@ class _Peer:
     """What Socket.IO knows of a session. `request` opened it; it is kept while it is needed."""
 
     request: web.Request | None
-    address: str
     sids: dict[str, str] = field(default_factory=dict)
     refusals: int = 0
     timer: asyncio.TimerHandle | None = None
@@ -83,7 +82,6 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         closed: Callable[[str, str], Awaitable[None] | None],
         allowance: Callable[[str, int], float] = lambda _sid, _frames: 0.0,
         address_of: Callable[[web.Request], str] = lambda request: request.remote or "",
-        complain: Callable[[str, str], None] | None = None,
         namespaces: Collection[str] = ("/",),
         connect_timeout: float,
         max_attachments: int,
@@ -110,14 +108,14 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
             client_manager=client_manager or StrictManager(),
             logger=_library_log,
             engineio_logger=_library_log,
+            opened=self._begin,
+            received=self._received,
+            left=self._left,
+            afford=self._afford,
             admit=self._has_room,
+            address_of=address_of,
             **engine_options,
         )
-        engine = self.eio
-        engine.opened, engine.received, engine.left = self._begin, self._received, self._left
-        engine.afford = self._afford
-        if complain is not None:
-            engine.complain = lambda session, error: complain(session.peer.address, str(error))
 
     def _engineio_server_class(self) -> type[StrictEngine]:
         return StrictEngine
@@ -183,7 +181,7 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         )
 
     def _begin(self, session: Session, request: web.Request) -> None:
-        session.peer = _Peer(request, self._address_of(request))
+        session.peer = _Peer(request)
         self._expect_connect(session)
 
     def _expect_connect(self, session: Session) -> None:
@@ -192,15 +190,15 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
             loop = asyncio.get_running_loop()
             peer.timer = loop.call_later(self._connect_timeout, session.drop, "no CONNECT in time")
             self.pending_connects.add(session)
-            self._pending_addresses[peer.address] += 1
+            self._pending_addresses[session.address] += 1
 
     def _stop_expecting(self, session: Session) -> None:
         if session in self.pending_connects:
             peer = session.peer
             self.pending_connects.remove(session)
-            self._pending_addresses[peer.address] -= 1
-            if not self._pending_addresses[peer.address]:
-                del self._pending_addresses[peer.address]
+            self._pending_addresses[session.address] -= 1
+            if not self._pending_addresses[session.address]:
+                del self._pending_addresses[session.address]
             if peer.timer is not None:
                 peer.timer.cancel()
                 peer.timer = None

@@ -43,18 +43,19 @@ _CLOSE, _PING, _NOOP = "1", frame(b"2"), "6"
 class Session:
     """`engine` owns the session; `sid` is a bearer secret: never log it.
 
-    `peer` is for the layer above, `credit` how many frames may still come before `engine.afford`
-    is asked for more.
+    `address` names the client in the log, `peer` is for the layer above, `credit` says how many
+    frames may still come before `engine.afford` is asked for more.
     """
 
     __slots__ = (
-        "_corked", "_farewell", "_heartbeat", "_held", "_outbox", "_poll", "_posting", "closed",
-        "credit", "engine", "peer", "session", "sid", "unread", "upgrading", "websocket",
+        "_corked", "_farewell", "_heartbeat", "_held", "_outbox", "_poll", "_posting", "address",
+        "closed", "credit", "engine", "peer", "session", "sid", "unread", "upgrading", "websocket",
     )  # fmt: skip
 
-    def __init__(self, engine: StrictEngine, sid: str) -> None:
+    def __init__(self, engine: StrictEngine, sid: str, address: str) -> None:
         self.engine = engine
         self.sid = sid
+        self.address = address
         self.peer: Any = None
         self.session: dict[str, Any] = {}  # python-socketio's get_session()
         self.closed = False
@@ -260,10 +261,13 @@ class Session:
 
     def _failed(self, error: Exception) -> None:
         """Nothing that a client sends may end in a half-dead session."""
+        client = {"client": self.address}
         if isinstance(error, MalformedPacket):
-            self.engine.complain(self, error)
+            said = "closed a socket of %s that broke the protocol: %s"
+            log.info(said, self.address, error, extra=client)
         else:
-            log.error("closed a socket whose packet could not be handled", exc_info=error)
+            said = "closed a socket of %s whose packet could not be handled"
+            log.error(said, self.address, exc_info=error, extra=client)
         self.ended("parse error")
 
     # --- polling -----------------------------------------------------------------------------
