@@ -8,13 +8,15 @@ what only a transport can do (each is a test on the strict one):
 
 - Bounds: bytes that wait for a slow reader, binary attachments, sockets that never send CONNECT
   and how long they stay, raw frames of a user. Reading goes on whatever is in hand.
-- Polling: of a body in two segments the second is lost; a body of over 16 packets is dropped.
+- Polling: of a body in two segments the second is lost; a body of over 16 packets is dropped; a
+  poll that waits is not ended when its client leaves.
 - A packet that does not parse is a traceback and closes nothing; presence stays up to the ping
   timeout. A client may run the handlers of `connect` and `disconnect` by an event of that name.
 - A handler does not learn whether the client wants an ack: a failed event that was sent without
   one is not answered by `error`.
 - Other servers: messages and receipts reach them, being the log's; `typing`, `user-joined` and
   `user-left` do not.
+- Closing is a packet behind the last ack: python-socketio's client may see it first.
 - The order of deliveries rests on tasks being run in the order in which they were made.
 - permessage-deflate is offered always; ping intervals are announced in whole seconds; the own
   origin is the only check that needs no option.
