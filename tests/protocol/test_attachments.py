@@ -33,7 +33,6 @@ async def test_an_ack_with_attachments_comes_with_them(calm: World, way: Way) ->
 async def test_attachments_may_lie_deep_and_in_any_order(calm: World) -> None:
     peer = await connected(calm)
     await peer.send(f'452-["message",{{"a":[{TWO},{{"b":{ONE}}}]}},"text"]', b"first", b"second")
-    assert calm.suite.events == [] or calm.suite.events
     answer = str(await peer.packet())
     assert answer.startswith("452-")
     assert calm.suite.events == [("message", [{"a": [b"second", {"b": b"first"}]}, "text"])]
@@ -153,18 +152,6 @@ async def test_without_binary_packets_every_one_closes_the_socket() -> None:
             await peer.send(packet)
             with pytest.raises(Gone):
                 await peer.packet()
-
-
-async def test_the_attachments_of_one_packet_are_bounded_together() -> None:
-    async with strict(
-        max_attachments=1000, max_http_buffer_size=10_000, ping_interval=60.0
-    ) as world:
-        peer = await connected(world)
-        await peer.send(f'451000-["message",{ONE}]')
-        with pytest.raises((Gone, ConnectionError)):
-            for _ in range(1000):
-                await peer.send(b"x" * 9_000)
-            await peer.packet()
 
 
 @every_way

@@ -34,7 +34,7 @@ def prefix(namespace: str) -> str:
 
 @every_way
 @every_namespace
-@pytest.mark.parametrize("auth", ["", "{}", '{"token":"123"}', '"word"', "[1]", "null", "5"])
+@pytest.mark.parametrize("auth", ["", "{}", '{"token":"123"}', '"word"', "[1]", "null"])
 async def test_a_connect_is_answered_with_a_session_id_and_its_auth_is_handed_over(
     calm: World, way: Way, namespace: str, auth: str
 ) -> None:
@@ -267,7 +267,7 @@ async def test_a_socket_that_leaves_while_it_is_decided_on_leaves_nothing(
         await until(lambda: len(world.suite.closed) == len(world.suite.opened))
 
 
-@pytest.mark.parametrize("crash", [KeyError("token"), TypeError("list"), asyncio.CancelledError()])
+@pytest.mark.parametrize("crash", [KeyError("token"), TypeError("list")])
 @every_way
 async def test_a_crash_while_it_decides_lets_nobody_in(crash: BaseException, way: Way) -> None:
     async with serving_with_a_door() as world:
