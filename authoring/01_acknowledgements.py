@@ -402,13 +402,12 @@ for receipt in alice.received.of("receipts"):
 # ## In chatlab
 #
 # [chatlab/server/chat.py](../chatlab/server/chat.py) has the same handler in its production form.
-# Three of its lines matter here: the log gets the key, the handler waits until the log has decided,
-# and the ack is made of what the log says.
+# Two of its lines matter here: the log gets the key, and only when the log has decided is the ack
+# made, of what the log says.
 #
 # ```python
 #         stored = self._rooms.serving.append(event, room, request.text, request.key)
-#         appended = await within(event.deadline, stored)
-#         message = appended.message
+#         return when(stored, _sent)
 # ```
 #
 # The client's half, with one key for all tries, is in [chatlab/sending.py](../chatlab/sending.py).

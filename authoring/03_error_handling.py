@@ -626,15 +626,13 @@ for each in (naive, wrapped, chat):
 # ## In chatlab
 #
 # [chatlab/server/acks.py](../chatlab/server/acks.py) wraps every event once, so no handler can
-# be forgotten:
+# be forgotten. Whatever one of them raises, its answer is decided here:
 #
 # ```python
-#         except ChatError as error:
-#             return error.to_ack()
-#         except (Exception, asyncio.CancelledError, SystemExit):
-#             # A handler that awaits something cancelled, or calls exit(), has failed like any other.
-#             log.exception("the handler of %s failed", event.name)
-#             return InternalError().to_ack()
+#     if isinstance(error, ChatError):
+#         return error.to_ack()
+#     log.error("the handler of %s failed", event.name, exc_info=error)
+#     return InternalError().to_ack()
 # ```
 #
 # [errors.py](../chatlab/errors.py) is the tree of every `RequestError`: code, sentence, and whether a

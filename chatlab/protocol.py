@@ -8,9 +8,9 @@ business.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,6 +19,7 @@ from chatlab.errors import EmptyMessage, InvalidPayload, InvalidRoom, MessageToo
 
 __all__ = [
     "CLIENT_EVENTS",
+    "Answer",
     "History",
     "HistoryPage",
     "JoinRoom",
@@ -57,8 +58,13 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
 
 def timestamp(seconds: float) -> str:
     """POSIX seconds as ISO 8601 UTC with milliseconds and `Z`, as `Date.toISOString()` prints."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return _printed(round(seconds * 1e6) // 1000)
+
+
+@lru_cache(maxsize=16)  # a busy server stores dozens of messages in a millisecond
+def _printed(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
 def trim(text: str) -> str:
@@ -74,9 +80,12 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def check(self, *, message_limit: int) -> Request:
         """The request, normalised. Raises `InvalidPayload` or one of its kinds."""
-        room = getattr(self, "room", None)
-        if room is not None:
-            _check_room(room)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, str):
+                _check_encodable(name, value)
+                if name == "room":
+                    _check_room(value)
         return self
 
 
@@ -96,7 +105,13 @@ class SendMessage(Request, frozen=True):
     key: Key | None = None
 
     def check(self, *, message_limit: int) -> SendMessage:
-        super().check(message_limit=message_limit)
+        room, key = self.room, self.key
+        _check_encodable("text", self.text)
+        if room is not None:
+            _check_encodable("room", room)
+            _check_room(room)
+        if key is not None:
+            _check_encodable("key", key)
         text = trim(self.text)
         if not text:
             raise EmptyMessage(field="text")
@@ -105,7 +120,7 @@ class SendMessage(Request, frozen=True):
                 f"Message is too long: {len(text)} characters, at most {message_limit}",
                 field="text",
             )
-        return self if text == self.text else SendMessage(text, self.room, self.key)
+        return self if text == self.text else SendMessage(text, room, key)
 
 
 class History(Request, frozen=True):
@@ -178,31 +193,35 @@ def decode(event: str, args: Sequence[Any], *, message_limit: int = 4000) -> Req
     if not isinstance(payload, dict):
         field = "room" if event in _BARE_ROOM else "payload"
         raise InvalidPayload("The payload must be an object", field=field)
-    _check_encodable(payload)
     try:
         request = msgspec.convert(payload, shape, strict=True)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        for name, value in payload.items():
+            _check_encodable(name, name)
+            if isinstance(value, str):
+                _check_encodable(name, value)
         raise _as_invalid(str(error)) from None
     return request.check(message_limit=message_limit)
 
 
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")  # the characters of Unicode's category Cc
+
+
 def _check_room(room: str) -> None:
-    if not 1 <= len(room) <= 64 or trim(room) != room:
-        raise InvalidRoom(field="room")
-    if any(unicodedata.category(character) == "Cc" for character in room):
+    if not 1 <= len(room) <= 64 or trim(room) != room or _CONTROL.search(room):
         raise InvalidRoom(field="room")
 
 
-def _check_encodable(payload: dict[Any, Any]) -> None:
+def _check_encodable(name: str, value: str) -> None:
     # JSON can spell half a surrogate pair ("\ud800"). No UTF-8 holds it, so it could neither be
     # stored nor sent on.
-    for name, value in payload.items():
-        if not _encodable(name) or (isinstance(value, str) and not _encodable(value)):
-            raise InvalidPayload(f"`{_shown(name)}` is not valid Unicode", field=_shown(name))
-
-
-def _encodable(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    if value.isascii():
+        return
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        shown = _shown(name)
+        raise InvalidPayload(f"`{shown}` is not valid Unicode", field=shown) from None
 
 
 def _shown(name: Any) -> str:

@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import Future
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from chatlab.errors import ChatError, Closing, InternalError, Unavailable
 from chatlab.protocol import Request
+from chatlab.server.deadlines import Deadlines
 from chatlab.server.sessions import Session
+from chatlab.storage.base import Promise
 
-__all__ = ["Event", "Inbox", "within"]
+__all__ = ["Desk", "Event", "Inbox", "Later", "when", "within"]
 
 log = logging.getLogger(__name__)
 
-OVERTAKING = "send-message"
+T = TypeVar("T")
+
+OVERTAKING: Final = "send-message"
 """The one event that does not wait for its like."""
 
+_FAILURES: Final = (Exception, asyncio.CancelledError, SystemExit)
+"""A handler that awaits something cancelled, or calls exit(), has failed like any other."""
 
-@dataclass(slots=True, eq=False)
-class Event:
+
+class Event(msgspec.Struct, eq=False):
     """One event on its way. `arrived` is the loop's clock; storage has until `deadline`.
 
-    `admitted` is there when the limits have to ask another server; it may fail.
+    `admitted` is there when the limits have to ask another server; it may fail. `work` is what the
+    answer waits for.
     """
 
     session: Session
@@ -40,15 +49,33 @@ class Event:
     arrived: float
     deadline: float
     request: Request | None = None
-    admitted: asyncio.Future[None] | None = None
+    admitted: Future[None] | None = None
     answer: Any = None
     done: bool = False
-    task: asyncio.Task[None] | None = None
-    afterwards: list[Callable[[bool], None]] = field(default_factory=list)
+    work: Future[Any] | None = None
+    afterwards: list[Callable[[bool], None]] | None = None
 
     def after(self, callback: Callable[[bool], None]) -> None:
         """Call back once the ack has been written, with whether the event succeeded."""
-        self.afterwards.append(callback)
+        if self.afterwards is None:
+            self.afterwards = [callback]
+        else:
+            self.afterwards.append(callback)
+
+
+class Later(msgspec.Struct, frozen=True):
+    """What a handler returns to be answered when `future` is done: with `make(its result)`.
+
+    Unlike a coroutine it costs no task. Storage that is silent at the deadline is unavailable.
+    """
+
+    future: Future[Any]
+    make: Callable[[Any], Any]
+
+
+def when(future: Future[T], make: Callable[[T], Any]) -> Any:
+    """`make` of the result of `future`: at once where it is done, else `Later`."""
+    return make(future.result()) if future.done() else Later(future, make)
 
 
 async def within(deadline: float, work: Awaitable[Any]) -> Any:
@@ -66,114 +93,209 @@ async def within(deadline: float, work: Awaitable[Any]) -> Any:
     return future.result()
 
 
-def _retrieve(future: asyncio.Future[Any]) -> None:
+def _retrieve(future: Future[Any]) -> None:
     if not future.cancelled():
         future.exception()  # nobody waits any more; keep asyncio from reporting it
 
 
-class Inbox:
-    """The events of one socket.
+@dataclass(slots=True, eq=False)
+class Desk:
+    """What the inboxes of all sockets have in common.
 
-    `handle(event)` returns an answer or raises; `reply(event, answer)` writes one and returns what
-    it wrote, since an answer may turn out to have no JSON form. `handler_timeout` is in seconds.
+    `handle(event)` returns an answer, `Later` or a coroutine, or raises; `reply(event, answer)`
+    writes an answer and returns whether it says that the event succeeded. `handler_timeout` is in
+    seconds, `max_pending` in events of one socket.
     """
 
-    def __init__(
-        self,
-        *,
-        handle: Callable[[Event], Awaitable[Any]],
-        reply: Callable[[Event, Any], Any],
-        handler_timeout: float,
-        max_pending: int,
-    ) -> None:
-        self._handle = handle
-        self._reply = reply
-        self._handler_timeout = handler_timeout
-        self._max_pending = max_pending
-        self._events: deque[Event] = deque()  # unanswered, in the order of arrival
-        self._unstarted: deque[Event] = deque()
+    handle: Callable[[Event], Any]
+    reply: Callable[[Event, Any], bool]
+    handler_timeout: float
+    max_pending: int
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+class Inbox:
+    """The events of one socket. Most are answered while they are `put`, and are never kept."""
+
+    __slots__ = ("_barrier", "_desk", "_events", "_room", "_running", "_unstarted", "session")
+
+    def __init__(self, session: Session, desk: Desk) -> None:
+        self.session = session
+        self._desk = desk
+        # An idle socket has no queues: ten thousand empty ones are 12 MB.
+        self._events: deque[Event] | None = None  # unanswered, in the order of arrival
+        self._unstarted: deque[Event] | None = None
         self._running = 0
         self._barrier = False  # an event that nothing may overtake is running
-        self._room: asyncio.Future[None] | None = None
+        self._room: Future[None] | None = None
 
     def put(self, event: Event) -> Awaitable[None] | None:
         """Take an event; one that is `done` already only waits for its turn to be answered.
 
         Returns something to await before the socket is read further when too much is in hand.
         """
-        self._events.append(event)
         if not event.done:
-            self._unstarted.append(event)
-            self._start()
-        self._answer()
-        if len(self._events) < self._max_pending:
+            if self._unstarted is None and self._may_start(event):
+                self._start(event)
+            else:
+                self._hold(event)
+        if self._events is None:
+            if event.done:
+                self._write(event)
+                return None
+            self._events = deque()
+        self._events.append(event)
+        if len(self._events) < self._desk.max_pending:
             return None
         if self._room is None:
             self._room = asyncio.get_running_loop().create_future()
         return self._room
 
     @property
-    def running(self) -> list[asyncio.Task[None]]:
-        """The handlers that are at work."""
-        return [event.task for event in self._events if event.task and not event.done]
+    def running(self) -> list[Future[Any]]:
+        """What the answers of the events that have been started wait for."""
+        return [event.work for event in self._events or () if event.work and not event.done]
 
     def close(self) -> None:
         """Answer everything that is still in hand with `closing`; what runs goes on unheard."""
-        for event in list(self._events):
+        for event in self._events or ():
             if not event.done:
                 event.done, event.answer = True, Closing().to_ack()
-        self._unstarted.clear()
+        self._unstarted = None
         self._answer()
 
-    def _start(self) -> None:
-        while self._unstarted and not self._barrier:
-            event = self._unstarted[0]
-            if event.name != OVERTAKING:
-                if self._running:
-                    return
-                self._barrier = True
-            self._unstarted.popleft()
-            self._running += 1
-            event.task = asyncio.get_running_loop().create_task(self._run(event))
+    # --- starting ----------------------------------------------------------------------------
 
-    async def _run(self, event: Event) -> None:
+    def _may_start(self, event: Event) -> bool:
+        if self._barrier or (self._running and event.name != OVERTAKING):
+            return False
+        return event.admitted is None or event.admitted.done()
+
+    def _hold(self, event: Event) -> None:
+        if self._unstarted is None:
+            self._unstarted = deque()
+        self._unstarted.append(event)
+        if event.admitted is not None:
+            event.admitted.add_done_callback(lambda _: self._go_on())
+
+    def _go_on(self) -> None:
+        """Start what may start now, and answer what is done."""
+        while self._unstarted and self._may_start(self._unstarted[0]):
+            self._start(self._unstarted.popleft())
+        if not self._unstarted:
+            self._unstarted = None
+        self._answer()
+
+    def _start(self, event: Event) -> None:
         try:
-            answer = await self._answer_of(event)
-        finally:
-            self._running -= 1
-            if event.name != OVERTAKING:
-                self._barrier = False
+            if event.admitted is not None:
+                event.admitted.result()
+            answer = self._desk.handle(event)
+            if isinstance(answer, Later):
+                self._wait(event, answer)
+            elif hasattr(answer, "__await__"):
+                loop = asyncio.get_running_loop()
+                self._work(event, loop.create_task(self._run(event, answer)))
+            else:
+                event.answer, event.done = _checked(answer), True
+        except _FAILURES as error:
+            event.answer, event.done = _failed(event, error), True
+
+    def _work(self, event: Event, work: Future[Any]) -> None:
+        event.work = work
+        self._running += 1
+        if event.name != OVERTAKING:
+            self._barrier = True
+
+    # --- without a task ----------------------------------------------------------------------
+
+    def _wait(self, event: Event, later: Later) -> None:
+        loop = asyncio.get_running_loop()
+        too_long = loop.time() + self._desk.handler_timeout
+        if event.deadline < too_long:
+            self._desk.deadlines.add(event.deadline, event, self._unavailable)
+        else:
+            self._desk.deadlines.add(too_long, event, self._hangs)
+        self._work(event, later.future)
+        done = partial(self._have, event, later.make)
+        if isinstance(later.future, Promise):
+            later.future.then(done)
+        else:
+            later.future.add_done_callback(done)
+
+    def _have(self, event: Event, make: Callable[[Any], Any], future: Future[Any]) -> None:
+        try:
+            answer = _checked(make(future.result()))
+        except _FAILURES as error:
+            answer = _failed(event, error)
+        self._finish(event, answer)
+
+    def _unavailable(self, event: Event) -> None:
+        self._finish(event, Unavailable().to_ack())
+
+    def _hangs(self, event: Event) -> None:
+        self._finish(event, _failed(event, TimeoutError()))
+
+    # --- with a task -------------------------------------------------------------------------
+
+    async def _run(self, event: Event, handling: Awaitable[Any]) -> None:
+        try:
+            async with asyncio.timeout(self._desk.handler_timeout):
+                answer = _checked(await handling)
+        except _FAILURES as error:
+            answer = _failed(event, error)
+        self._finish(event, answer)
+
+    # --- answering ---------------------------------------------------------------------------
+
+    def _finish(self, event: Event, answer: Any) -> None:
+        if event.work is None:
+            return  # storage has answered after the deadline
+        event.work = None
+        self._running -= 1
+        if event.name != OVERTAKING:
+            self._barrier = False
         if not event.done:
             event.done, event.answer = True, answer
-        self._start()
-        self._answer()
-
-    async def _answer_of(self, event: Event) -> Any:
-        try:
-            async with asyncio.timeout(self._handler_timeout):
-                answer = await self._handle(event)
-            if answer is None:
-                return {"ok": True}
-            if isinstance(answer, dict):
-                answer = {"ok": True, **answer}
-            elif not isinstance(answer, msgspec.Struct):
-                raise TypeError(f"a handler returned {type(answer).__name__}, not an answer")
-        except ChatError as error:
-            return error.to_ack()
-        except (Exception, asyncio.CancelledError, SystemExit):
-            # A handler that awaits something cancelled, or calls exit(), has failed like any other.
-            log.exception("the handler of %s failed", event.name)
-            return InternalError().to_ack()
-        return answer
+        if self._unstarted is not None:
+            self._go_on()
+        else:
+            self._answer()
 
     def _answer(self) -> None:
-        while self._events and self._events[0].done:
-            event = self._events.popleft()
-            answer = event.answer = self._reply(event, event.answer)
-            succeeded = not (isinstance(answer, dict) and answer.get("ok") is False)
-            for callback in event.afterwards:
-                callback(succeeded)
-        if self._room is not None and len(self._events) < self._max_pending:
+        events = self._events
+        if events is None:
+            return
+        while events and events[0].done:
+            self._write(events.popleft())
+        if not events:
+            self._events = None
+        if self._room is not None and len(events) < self._desk.max_pending:
             if not self._room.done():
                 self._room.set_result(None)
             self._room = None
+
+    def _write(self, event: Event) -> None:
+        succeeded = self._desk.reply(event, event.answer)
+        if event.afterwards is not None:
+            for callback in event.afterwards:
+                callback(succeeded)
+
+
+def _checked(answer: Any) -> Any:
+    """What a handler returned, as an answer. Raises `TypeError`."""
+    if isinstance(answer, msgspec.Struct):
+        return answer
+    if answer is None:
+        return {"ok": True}
+    if isinstance(answer, dict):
+        return {"ok": True, **answer}
+    raise TypeError(f"a handler returned {type(answer).__name__}, not an answer")
+
+
+def _failed(event: Event, error: BaseException) -> dict[str, Any]:
+    """What a handler that raised `error` is answered with: the cause is for the log only."""
+    if isinstance(error, ChatError):
+        return error.to_ack()
+    log.error("the handler of %s failed", event.name, exc_info=error)
+    return InternalError().to_ack()

@@ -23,7 +23,7 @@ from chatlab.errors import (
 from chatlab.protocol import timestamp
 from chatlab.server.acks import Event, within
 from chatlab.server.auth import Claims, Tokens, token_of
-from chatlab.server.limits import ConnectionCaps, TokenBucket
+from chatlab.server.limits import ConnectionCaps
 from chatlab.server.middleware import Chain, Proceed
 from chatlab.server.rooms import Rooms
 from chatlab.server.sessions import Session, Sessions
@@ -125,15 +125,8 @@ class Admission:
 
     def open(self, sid: str, handshake: Handshake) -> Session:
         """The session of a socket that was just accepted."""
-        loop = asyncio.get_running_loop()
         user, address = handshake.state["counted"]
-        session = Session(
-            sid=sid,
-            claims=handshake.state["claims"],
-            address=address,
-            events=TokenBucket(self._settings.socket_rate, loop.time()),
-            joins=TokenBucket(self._settings.socket_join_rate, loop.time()),
-        )
+        session = Session(sid=sid, user=user, claims=handshake.state["claims"], address=address)
         self._sessions.add(session)
         if handshake.state["changes"] != self._changes:
             self.directory_changed()  # a ban may have come while this socket was decided on
@@ -143,37 +136,38 @@ class Admission:
 
     def close(self, session: Session, reason: str) -> None:
         """A session has ended: stop watching it and count it out."""
-        for timer in session.timers:
-            timer.cancel()
-        session.timers.clear()
+        self._set_timer(session, None)
         self.caps.release(session.user, session.address)
         log.info("%s disconnected: %s", session.user, reason)
 
     # --- while connected ---------------------------------------------------------------------
 
+    def _set_timer(
+        self, session: Session, delay: float | None, call: Callable[[Session], None] | None = None
+    ) -> None:
+        """Have `call(session)` called in `delay` seconds, in place of what was to be called."""
+        if session.timer is not None:
+            session.timer.cancel()
+        session.timer = None
+        if delay is not None and call is not None:
+            loop = asyncio.get_running_loop()
+            session.timer = loop.call_later(max(0.0, delay), call, session)
+
     def _watch_expiry(self, session: Session) -> None:
-        for timer in session.timers:
-            timer.cancel()
-        loop = asyncio.get_running_loop()
         left = session.claims.exp - time.time()
         if left > LONGEST_TIMER:
-            session.timers = [
-                loop.call_later(LONGEST_TIMER - WARN_BEFORE, self._watch_expiry, session)
-            ]
-            return
-        warning = max(0.0, left - min(WARN_BEFORE, left / 2))
-        session.timers = [
-            loop.call_later(warning, self._warn, session),
-            loop.call_later(max(0.0, left), self._expire, session),
-        ]
+            self._set_timer(session, LONGEST_TIMER - WARN_BEFORE, self._watch_expiry)
+        else:
+            self._set_timer(session, left - min(WARN_BEFORE, left / 2), self._warn)
 
     def _warn(self, session: Session) -> None:
         expires_at = timestamp(session.claims.exp)
         self._transport.push_event(session.sid, "token-expiring", {"expiresAt": expires_at})
+        self._set_timer(session, session.claims.exp - time.time(), self._expire)
 
     def _expire(self, session: Session) -> None:
         if time.time() < session.claims.exp:  # timers may fire a hair early
-            session.timers = [asyncio.get_running_loop().call_later(0.01, self._expire, session)]
+            self._set_timer(session, 0.01, self._expire)
             return
         self._transport.push_event(session.sid, "token-expired")
         self._transport.eio.spawn(self._transport.close_transport(session.sid, "token expired"))

@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-import msgspec
 from aiohttp import web
 
-from chatlab.errors import ChatError, Closing, InternalError
-from chatlab.protocol import CLIENT_EVENTS, decode
 from chatlab.server import auth
-from chatlab.server.acks import Event, Inbox
+from chatlab.server.acks import Event
 from chatlab.server.admission import Admission
 from chatlab.server.chat import Chat
-from chatlab.server.health import Health, Metrics
+from chatlab.server.dispatch import Dispatch
+from chatlab.server.health import Health
 from chatlab.server.leases import LeasedBuckets
-from chatlab.server.limits import UserBuckets, spend
+from chatlab.server.limits import UserBuckets
 from chatlab.server.manager import RoomManager
-from chatlab.server.middleware import Chain, Middleware
+from chatlab.server.metrics import Metrics
+from chatlab.server.middleware import Middleware
 from chatlab.server.proxies import Proxies
 from chatlab.server.rooms import Rooms
 from chatlab.server.sessions import Sessions
@@ -44,8 +43,6 @@ log = logging.getLogger(__name__)
 SOCKETIO: Final = web.AppKey("socketio", StrictServer)
 FLUSH_SECONDS: Final = 0.3
 EXIT_SECONDS: Final = 1.8  # from SIGTERM until storage is given up; the promise is 2 s in all
-ERROR_EVENT_EVERY: Final = 1.0  # seconds between two `error` events for rate_limited
-_JOINING: Final = ("join-room", "leave-room")
 
 
 class ChatServer:
@@ -62,9 +59,7 @@ class ChatServer:
         self.log, self.directory = self.storage.log, self.storage.directory
         self.sessions = Sessions()
         self._proxies = Proxies(settings.trusted_proxy, settings.origins)
-        self.inboxes: dict[str, Inbox] = {}
         self._buckets = self._make_buckets()
-        self._events: Chain[Event] = Chain()
         self._closing = False
         self._closing_since = 0.0
         self.metrics = Metrics(
@@ -79,8 +74,10 @@ class ChatServer:
             directory=self.directory,
             sessions=self.sessions,
             address_of=lambda handshake: self._proxies.address(handshake.request),
-            refused=lambda code: self.metrics.refusals.labels(code).inc(),
+            refused=lambda code: self.metrics.refusals.update([code]),
         )
+        self.dispatch = Dispatch(settings=settings, buckets=self._buckets, metrics=self.metrics)
+        self.inboxes = self.dispatch.inboxes
         self._manager = RoomManager(self.storage.events)
         self._manager.told = self._told
         self.transport = self._make_transport()
@@ -92,13 +89,14 @@ class ChatServer:
             tell=self._tell,
         )
         self.admission.attach(self.transport, self.rooms)
+        self.dispatch.attach(self.transport)
         chat = Chat(
             rooms=self.rooms,
             log=self.log,
             admission=self.admission,
             transport=self.transport,
         )
-        self.handlers = chat.handlers
+        self.handlers = self.dispatch.handlers = chat.handlers
         self.log.feed, self.log.renewed = self._feed, self.rooms.renewed
         self.directory.changed = self.admission.directory_changed
 
@@ -115,7 +113,7 @@ class ChatServer:
 
         `proceed()` returns the answer; what the middleware returns becomes the ack.
         """
-        return self._events.use(middleware)
+        return self.dispatch.chain.use(middleware)
 
     def app(self) -> web.Application:
         """The aiohttp application. Storage is opened when it starts and closed when it ends."""
@@ -144,7 +142,8 @@ class ChatServer:
         """Finish and ack what is in hand, answer the rest with `closing`, close the transports."""
         if self._closing:
             return
-        self._closing = self.admission.closing = self.health.leaving = True
+        self._closing = self.admission.closing = self.dispatch.closing = True
+        self.health.leaving = True
         self._closing_since = asyncio.get_running_loop().time()
         for session in self.sessions:
             self.transport.push_event(session.sid, "closing")
@@ -194,7 +193,7 @@ class ChatServer:
         common: dict[str, Any] = {
             "accept": self.admission.accept,
             "opened": self._opened,
-            "arrived": self._arrived,
+            "arrived": self.dispatch.arrived,
             "closed": self._closed,
             "allow_origin": self._proxies.allows_origin,
             "ping_interval": settings.ping_interval,
@@ -218,89 +217,17 @@ class ChatServer:
         )
 
     def _opened(self, sid: str, handshake: Handshake) -> None:
-        self.admission.open(sid, handshake)
-        self.inboxes[sid] = Inbox(
-            handle=self._handle,
-            reply=self._reply,
-            handler_timeout=self.settings.handler_timeout,
-            max_pending=self.settings.max_pending,
-        )
+        self.dispatch.open(self.admission.open(sid, handshake))
 
     async def _closed(self, sid: str, reason: str) -> None:
         session = self.sessions.remove(sid)
-        self.inboxes.pop(sid, None)
+        self.dispatch.close(sid)
         if session is not None:
             self.admission.close(session, reason)
             await self.rooms.leave_all(session)
 
-    def _arrived(
-        self, sid: str, name: str, args: Sequence[Any], ack_id: int | None
-    ) -> Awaitable[None] | None:
-        session = self.sessions.get(sid)
-        if session is None:
-            return None
-        now = asyncio.get_running_loop().time()
-        event = Event(session, name, ack_id, now, now + self.settings.storage_timeout)
-        try:
-            self._check(event, args)
-        except ChatError as error:
-            event.done, event.answer = True, error.to_ack()
-        except Exception:
-            log.exception("an event could not be looked at")
-            event.done, event.answer = True, InternalError().to_ack()
-        return self.inboxes[sid].put(event)
-
-    def _check(self, event: Event, args: Sequence[Any]) -> None:
-        """The socket's limit, the payload, the user's limit, in this order: cheapest first."""
-        if self._closing:
-            raise Closing
-        session, joining = event.session, event.name in _JOINING
-        spend(session.joins if joining else session.events, event.arrived)
-        event.request = decode(event.name, args, message_limit=self.settings.max_message)
-        if not joining:
-            event.admitted = self._buckets.spend(session.user, event.arrived)
-
-    async def _handle(self, event: Event) -> Any:
-        if event.admitted is not None:  # the users' common bucket is being asked
-            await event.admitted
-        return await self._events.run(event, self._call)
-
-    async def _call(self, event: Event) -> Any:
-        return await self.handlers[event.name](event, event.request)
-
-    def _reply(self, event: Event, answer: Any) -> Any:
-        """Write the ack, or for an event without one that failed, an `error` event."""
-        try:
-            encoded = msgspec.to_builtins(answer)
-            if event.ack_id is not None:
-                self.transport.push_ack(event.session.sid, event.ack_id, answer)
-        except Exception:
-            log.exception("the answer of %s has no JSON form", event.name)
-            answer = encoded = InternalError().to_ack()
-            if event.ack_id is not None:
-                self.transport.push_ack(event.session.sid, event.ack_id, answer)
-        code = "ok" if encoded.get("ok") else encoded.get("code", "internal_error")
-        if event.ack_id is None and code != "ok":
-            self._tell_error(event, encoded)
-        label = event.name if event.name in CLIENT_EVENTS else "unknown"
-        self.metrics.events.labels(label, code).inc()
-        elapsed = asyncio.get_running_loop().time() - event.arrived
-        self.metrics.seconds.labels(label).observe(elapsed)
-        return answer
-
-    def _tell_error(self, event: Event, failed: dict[str, Any]) -> None:
-        session, now = event.session, asyncio.get_running_loop().time()
-        if failed["code"] == "rate_limited":
-            if now - session.last_error_at < ERROR_EVENT_EVERY:
-                return
-            session.last_error_at = now
-        told = {"message": failed["error"], "code": failed["code"]}
-        if "retryAfter" in failed:
-            told["retryAfter"] = failed["retryAfter"]
-        self.transport.push_event(session.sid, "error", told)
-
     def _feed(self, room: str, deliveries: Sequence[Delivery]) -> None:
-        self.metrics.deliveries.inc(len(deliveries))
+        self.metrics.feed_messages += len(deliveries)
         self.rooms.serving.feed(room, deliveries)
 
 

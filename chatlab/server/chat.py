@@ -6,7 +6,7 @@ known, the limits are kept, and whatever is returned or raised here becomes the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from chatlab.errors import NotInRoom
@@ -28,17 +28,20 @@ from chatlab.protocol import (
     Typing,
     Who,
 )
-from chatlab.server.acks import Event, within
+from chatlab.server.acks import Event, when, within
 from chatlab.server.admission import Admission
 from chatlab.server.rooms import CATCH_UP_BYTES, Rooms
-from chatlab.storage.base import RoomLog
+from chatlab.storage.base import Appended, RoomLog
 from chatlab.transport import StrictServer
 
 __all__ = ["Chat"]
 
 
 class Chat:
-    """The handlers. Each takes the event and its validated request."""
+    """The handlers. Each takes the event and its validated request.
+
+    Most are coroutines and run in a task. The busiest one is a plain function, which needs none.
+    """
 
     def __init__(
         self, *, rooms: Rooms, log: RoomLog, admission: Admission, transport: StrictServer
@@ -47,7 +50,7 @@ class Chat:
         self._log = log
         self._admission = admission
         self._transport = transport
-        self.handlers: dict[str, Callable[[Event, Any], Awaitable[Any]]] = {
+        self.handlers: dict[str, Callable[[Event, Any], Any]] = {
             "join-room": self.join_room,
             "leave-room": self.leave_room,
             "send-message": self.send_message,
@@ -66,20 +69,13 @@ class Chat:
         await self._rooms.leave(event.session, request.room)
         return Left(room=request.room)
 
-    async def send_message(self, event: Event, request: SendMessage) -> Sent:
+    def send_message(self, event: Event, request: SendMessage) -> Any:
         room = request.room or event.session.last_room
         if room is None:
             raise NotInRoom(field="room")
         self._rooms.require(event.session, room)
         stored = self._rooms.serving.append(event, room, request.text, request.key)
-        appended = await within(event.deadline, stored)
-        message = appended.message
-        return Sent(
-            id=message.id,
-            seq=message.seq,
-            timestamp=message.timestamp,
-            duplicate=appended.duplicate,
-        )
+        return when(stored, _sent)
 
     async def history(self, event: Event, request: History) -> HistoryPage:
         self._rooms.require(event.session, request.room)
@@ -124,3 +120,13 @@ class Chat:
     async def refresh_token(self, event: Event, request: RefreshToken) -> Refreshed:
         expires_at = await self._admission.refresh(event, request.token)
         return Refreshed(expires_at=expires_at)
+
+
+def _sent(appended: Appended) -> Sent:
+    message = appended.message
+    return Sent(
+        id=message.id,
+        seq=message.seq,
+        timestamp=message.timestamp,
+        duplicate=appended.duplicate,
+    )

@@ -38,6 +38,16 @@ class TokenBucket:
             return 0.0
         return (1.0 - self._tokens) / self._rate.per_second
 
+    def charge(self, now: float, tokens: int, most: float) -> float:
+        """Take `tokens` that have been spent already, on credit where there are too few.
+
+        Returns the seconds until the debt is paid, 0.0 where there is none. A debt of more than
+        `most` seconds is not kept.
+        """
+        self._flow(now)
+        self._tokens = max(self._tokens - tokens, -most * self._rate.per_second)
+        return max(0.0, -self._tokens / self._rate.per_second)
+
     def full(self, now: float) -> bool:
         """Whether a new bucket would be no different from this one."""
         self._flow(now)

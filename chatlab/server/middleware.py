@@ -28,6 +28,9 @@ class Chain(Generic[Subject]):
         self._middlewares.append(middleware)
         return middleware
 
+    def __bool__(self) -> bool:
+        return bool(self._middlewares)
+
     async def run(self, subject: Subject, goal: Callable[[Subject], Awaitable[Any]]) -> Any:
         """Pass `subject` through every middleware to `goal`; returns what the first one returns.
 

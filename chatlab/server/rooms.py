@@ -71,7 +71,8 @@ class Rooms:
         room = self._host(name)
         member = room.members.get(session.sid)
         if member is None:
-            member = room.members[session.sid] = Member(session)
+            outlet = self._transport.outlet(session.sid)
+            member = room.members[session.sid] = Member(session, outlet)
         returning, served, member.cursor = member.entered, member.cursor, None
         try:
             snapshot = await self._snapshot(event, name, after, epoch)
@@ -85,8 +86,7 @@ class Rooms:
                 await self._transport.leave_room(session.sid, f"room:{name}")
                 self._exit(room, session)
             raise
-        session.rooms.add(name)
-        session.last_room = name
+        session.entered(name)
         if session.connected:
             event.after(lambda _succeeded: self.serving.open(member, snapshot.seq))
         else:
@@ -127,7 +127,7 @@ class Rooms:
     async def leave(self, session: Session, name: str) -> None:
         """End a membership; leaving a room that one is not in is nothing."""
         room = self._rooms.get(name)
-        session.rooms.discard(name)
+        session.left(name)
         if room is not None and session.sid in room.members:
             await self._transport.leave_room(session.sid, f"room:{name}")
             self._exit(room, session)

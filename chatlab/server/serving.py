@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+from chatlab.protocol import Message
 from chatlab.server.acks import Event
 from chatlab.server.receipts import Receipts
 from chatlab.server.sessions import Session
@@ -22,16 +24,18 @@ __all__ = ["Member", "Room", "Serving"]
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A socket in a room. `cursor` is the last `seq` it was served; None while it is joining.
+    """A socket in a room. `push` writes to it what has been encoded.
 
-    `acked` are the messages above `cursor` that its acks have told it of.
+    `cursor` is the last `seq` it was served; None while it is joining: then `waiting` keeps what
+    the feed brings. `acked` are the messages above `cursor` that its acks have told it of.
     """
 
     session: Session
+    push: Callable[[bytes], None]
     entered: bool = False
     cursor: int | None = None
-    waiting: list[tuple[int, bytes]] = field(default_factory=list)
-    acked: set[int] = field(default_factory=set)
+    waiting: list[tuple[int, bytes]] | None = None
+    acked: set[int] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -53,12 +57,12 @@ class Room:
 
 @dataclass(slots=True, eq=False)
 class _Outgoing:
-    """A message that a socket is sending; `skipped` is what the feed did not serve it of that."""
+    """A message that a socket is sending; `skipped` is it, when the feed has brought it."""
 
     sid: str
     room: str
     stored: Future[Appended] | None = None
-    skipped: tuple[int, bytes] | None = None
+    skipped: Message | None = None
 
 
 class Serving:
@@ -75,68 +79,88 @@ class Serving:
         """Serve stored messages to the members; called by the log in `seq` order."""
         room = self._rooms.get(name)
         for delivery in deliveries:
+            message = delivery.message
             outgoing = self.sending.get(delivery.origin)
-            if room is None and outgoing is None:
-                continue
-            seq = delivery.message.seq
-            encoded = encode_event("new-message", delivery.message)
             if outgoing is not None:
-                outgoing.skipped = (seq, encoded)
+                outgoing.skipped = message
             if room is not None:
-                room.authors.append((seq, delivery.message.user))
-                self._serve(room, seq, encoded, outgoing.sid if outgoing else None)
+                room.authors.append((message.seq, message.user))
+                self._serve(room, message, room.members.get(outgoing.sid) if outgoing else None)
 
-    def _serve(self, room: Room, seq: int, encoded: bytes, skip: str | None) -> None:
-        for sid, member in room.members.items():
-            if member.cursor is None:
-                if sid != skip:
-                    member.waiting.append((seq, encoded))
-            elif seq > member.cursor:
+    def _serve(self, room: Room, message: Message, sender: Member | None) -> None:
+        seq = message.seq
+        if sender is not None:
+            _skip(sender, seq)
+            if len(room.members) == 1:
+                return  # nobody to encode it for
+        encoded = encode_event("new-message", message)
+        for member in room.members.values():
+            if member is sender:
+                continue
+            cursor = member.cursor
+            if cursor is None:
+                member.waiting = member.waiting or []
+                member.waiting.append((seq, encoded))
+            elif seq > cursor:
                 member.cursor = seq
-                if seq in member.acked:
+                if member.acked and seq in member.acked:
                     member.acked.discard(seq)
-                elif sid != skip:
-                    self._transport.push(sid, encoded)
+                else:
+                    member.push(encoded)
 
     def open(self, member: Member, seq: int | None) -> None:
         """Serve a member from `seq` on, beginning with what came while it was joining."""
-        waiting, member.waiting = member.waiting, []
+        waiting, member.waiting = member.waiting, None
+        acked, member.acked = member.acked or set(), None
         member.cursor = seq
-        for later, encoded in waiting:
+        for later, encoded in waiting or ():
             if seq is None or later > seq:
                 member.cursor = later
-                if later not in member.acked:
-                    self._transport.push(member.session.sid, encoded)
+                if later not in acked:
+                    member.push(encoded)
         if member.cursor is not None:
-            member.acked = {acked for acked in member.acked if acked > member.cursor}
+            acked = {seq for seq in acked if seq > member.cursor}
+        member.acked = acked or None
 
     # --- sending -----------------------------------------------------------------------------
 
     def append(self, event: Event, name: str, text: str, key: str | None) -> Future[Appended]:
         """Store a message of the event's socket, which is served it unless its ack is `ok`."""
+        session = event.session
         self._sends += 1
-        origin = f"{event.session.sid}/{self._sends}"
-        outgoing = _Outgoing(event.session.sid, name)
+        origin = f"{session.sid}/{self._sends}"
+        outgoing = _Outgoing(session.sid, name)
         if not event.done:  # else it was answered already, with `closing`
             self.sending[origin] = outgoing
-            event.after(lambda succeeded: self._sent(origin, outgoing, succeeded))
-        outgoing.stored = self._log.append(name, event.session.user, text, key, origin)
-        return outgoing.stored
+            event.after(partial(self._sent, origin, outgoing))
+        outgoing.stored = stored = self._log.append(name, session.user, text, key, origin)
+        return stored
 
     def _sent(self, origin: str, outgoing: _Outgoing, succeeded: bool) -> None:
         self.sending.pop(origin, None)
+        skipped = outgoing.skipped
+        if skipped is not None and succeeded:
+            return
         room = self._rooms.get(outgoing.room)
         member = room.members.get(outgoing.sid) if room is not None else None
         if member is None:
             return
-        if outgoing.skipped is not None:
-            if not succeeded:
-                # Stored, yet not acked `ok`: then the sender is served like everybody else.
-                self._transport.push(outgoing.sid, outgoing.skipped[1])
+        if skipped is not None:
+            # Stored, yet not acked `ok`: then the sender is served like everybody else.
+            member.push(encode_event("new-message", skipped))
         elif succeeded:
             seq = _newly_stored(outgoing.stored)
             if seq and (member.cursor is None or seq > member.cursor):
+                member.acked = member.acked or set()
                 member.acked.add(seq)
+
+
+def _skip(member: Member, seq: int) -> None:
+    """The member needs no message `seq` from the feed."""
+    if member.cursor is not None and seq > member.cursor:
+        member.cursor = seq
+        if member.acked:
+            member.acked.discard(seq)
 
 
 def _newly_stored(stored: Future[Appended] | None) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chatlab.server.auth import Claims
 from chatlab.server.limits import TokenBucket
@@ -17,22 +17,35 @@ __all__ = ["Session", "Sessions"]
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """An accepted socket. `user` is its token's `sub`, and nothing a payload says changes it."""
+    """An accepted socket. `user` is its token's `sub`, and nothing a payload says changes it.
+
+    The buckets come with the first event, the set of rooms with the first room: most of ten
+    thousand sockets are idle.
+    """
 
     sid: str
+    user: str
     claims: Claims
     address: str
-    events: TokenBucket
-    joins: TokenBucket
+    events: TokenBucket | None = None
+    joins: TokenBucket | None = None
     connected: bool = True
-    rooms: set[str] = field(default_factory=set)
+    rooms: set[str] | frozenset[str] = frozenset()
     last_room: str | None = None
     last_error_at: float = float("-inf")
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
 
-    @property
-    def user(self) -> str:
-        return self.claims.sub
+    def entered(self, room: str) -> None:
+        """The socket is in a room, the one it joined last."""
+        if isinstance(self.rooms, set):
+            self.rooms.add(room)
+        else:
+            self.rooms = {room}
+        self.last_room = room
+
+    def left(self, room: str) -> None:
+        """The socket is in a room no more."""
+        self.rooms -= {room}
 
     def __repr__(self) -> str:
         return f"<Session of {self.user}>"

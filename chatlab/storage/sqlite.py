@@ -22,6 +22,7 @@ from chatlab.storage.base import (
     Cursor,
     Feed,
     Page,
+    Promise,
     Snapshot,
     check_encodable,
     fail,
@@ -136,7 +137,7 @@ class SqliteLog:
         self, room: str, user: str, text: str, key: str | None, origin: str
     ) -> Future[Appended]:
         """See `RoomLog.append`."""
-        future: Future[Appended] = asyncio.get_running_loop().create_future()
+        future: Promise[Appended] = Promise()
         try:
             check_encodable(room, user, text, key)
             self.write(Append(room, user, text, key, origin, future))
