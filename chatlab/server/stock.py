@@ -16,7 +16,7 @@ what only a transport can do (each is a test on the strict one):
   one is not answered by `error`.
 - Other servers: messages and receipts reach them, being the log's; `typing`, `user-joined` and
   `user-left` do not.
-- Closing is a packet behind the last ack: python-socketio's client may see it first.
+- Closing is a packet behind the last ones, which clients may forget when they see it.
 - The order of deliveries rests on tasks being run in the order in which they were made.
 - permessage-deflate is offered always; ping intervals are announced in whole seconds; the own
   origin is the only check that needs no option.
