@@ -26,6 +26,9 @@ __all__ = ["StrictEngine"]
 
 log = logging.getLogger(__name__)
 
+LAST_POLL: Final = 0.5
+"""Seconds for which a polling client may fetch what was queued when its session ended."""
+
 _SEPARATOR: Final = "\x1e"
 # The codes and sentences of the protocol's reference server.
 _UNKNOWN_TRANSPORT: Final = (0, "Transport unknown")
@@ -81,8 +84,10 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         self._allow_origin = allow_origin
         self._admit = admit
         self._address_of = address_of
+        self._upgradable = self.allow_upgrades and "websocket" in self.transports
         self._corked: list[Session] = []
-        self._pool: Pool | None = None
+        self._leaving: dict[str, Session] = {}  # ended, and something waits for their last poll
+        self._pool = Pool()
         self._tasks: set[asyncio.Future[None]] = set()
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
@@ -111,7 +116,15 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     def forget(self, session: Session, reason: str) -> None:
         """A session has ended; called by the session, once."""
         self.sockets.pop(session.sid, None)
+        if session.unread and not session.upgraded:
+            self._leaving[session.sid] = session
+            self._pool.add(session)
+            asyncio.get_running_loop().call_later(LAST_POLL, self._fetched, session)
         self.left(session, reason)
+
+    def _fetched(self, session: Session) -> None:
+        self._leaving.pop(session.sid, None)
+        self._pool.discard(session)
 
     async def close_all(self, *, within: float) -> None:
         """Close every session's transport once its outbox is written, in at most `within` s.
@@ -121,8 +134,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         """
         for session in list(self.sockets.values()):
             session.ended("server shutting down")
-        if self._pool is not None:
-            await self._pool.close(within=within)
+        await self._pool.empty(within=within)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within)
 
@@ -157,8 +169,8 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             if request.method != "GET":
                 return _refuse(_BAD_METHOD)
             return self._open(request, transport)
-        session = self.sockets.get(sid)
-        if session is None:
+        session = self.sockets.get(sid) or self._leaving.get(sid)
+        if session is None or (session.closed and request.method != "GET"):
             return _refuse(_UNKNOWN_SESSION)
         if transport == "websocket":
             return self._upgrade(request, session)
@@ -171,7 +183,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         polling = transport == "polling"
         handshake = {
             "sid": session.sid,
-            "upgrades": ["websocket"] if polling and "websocket" in self.transports else [],
+            "upgrades": ["websocket"] if polling and self._upgradable else [],
             "pingInterval": round(self.ping_interval * 1000),
             "pingTimeout": round(self.ping_timeout * 1000),
             "maxPayload": self.max_http_buffer_size,
@@ -196,12 +208,14 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         return answer
 
     def _upgrade(self, request: web.Request, session: Session) -> web.StreamResponse:
+        if not self._upgradable:
+            return _refuse(_BAD_REQUEST)
         probe = Probe(session)
         probe.websocket = websocket = self._websocket(probe)
         answer = websocket.open(
             request, max_size=self.max_http_buffer_size, compression=self.compression
         )
-        if session.upgraded or session.upgrading or not self.allow_upgrades:
+        if session.upgraded or session.upgrading:
             websocket.close()
         websocket.start()
         return answer
@@ -211,7 +225,10 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             return _refuse(_BAD_REQUEST)
         try:
             if request.method == "GET":
-                return _packets(await session.poll(request))
+                body = await session.poll(request)
+                if session.closed and not session.unread:
+                    self._fetched(session)
+                return _packets(body)
             if request.method == "POST":
                 packets = (await _read(request, self.max_http_buffer_size)).split(_SEPARATOR)
                 if len(packets) > self._max_payload_packets:
@@ -223,11 +240,11 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             return web.Response(status=413)
         except (MalformedPacket, UnicodeDecodeError):
             session.ended("parse error")
+        except ConnectionError:
+            pass  # nobody is there to read the answer
         return _refuse(_BAD_REQUEST)
 
     def _websocket(self, owner: Session | Probe) -> WebSocket:
-        if self._pool is None:
-            self._pool = Pool()
         return WebSocket(owner, self._pool)
 
 

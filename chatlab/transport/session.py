@@ -152,9 +152,13 @@ class Session:
 
     def drop(self, reason: str) -> None:
         """End the session and cut its transport: nothing more can be written to it."""
+        self.abort()
+        self.ended(reason)
+
+    def abort(self) -> None:
+        """Throw away what is queued, and cut the websocket."""
         self._outbox.clear()
         self.unread = 0
-        self.ended(reason)
         if self.websocket is not None:  # a polling client's connection may be a proxy's
             self.websocket.abort()
 
@@ -268,6 +272,8 @@ class Session:
         else:
             said = "closed a socket of %s whose packet could not be handled"
             log.error(said, self.address, exc_info=error, extra=client)
+        if self.websocket is None:
+            self.abort()
         self.ended("parse error")
 
     # --- polling -----------------------------------------------------------------------------
@@ -279,6 +285,8 @@ class Session:
         """
         if self._poll is not None:
             raise MalformedPacket("two polls at a time")
+        if request.transport is None:
+            raise ConnectionResetError
         if not self._outbox and not self.closed and not self.upgrading:
             # aiohttp tells of a connection that is lost nobody but the reader of the body. A poll
             # has none, so it waits in its place.
@@ -286,7 +294,7 @@ class Session:
             request._payload = waiting  # type: ignore[assignment]
             try:
                 await waiting
-            except BaseException:
+            except (ConnectionError, asyncio.CancelledError):
                 self.ended("transport close")
                 raise
             finally:

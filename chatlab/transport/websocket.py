@@ -43,35 +43,40 @@ class Owner(Protocol):
         """Nothing more will be received."""
 
 
-class Pool:
-    """The websockets of one event loop, and what they share.
+class Open(Protocol):
+    """What a pool can cut."""
 
-    What is read is consumed at once, so that one buffer does for all of them.
+    def abort(self) -> None:
+        """End it without ceremony."""
+
+
+class Pool:
+    """What is open in one event loop, and what it shares.
+
+    What is read is consumed at once, so that one buffer does for all websockets.
     """
 
     def __init__(self) -> None:
         self.room = memoryview(bytearray(READ_SIZE))
-        self._open: set[WebSocket] = set()
+        self._open: set[Open] = set()
         self._empty = asyncio.Event()
 
-    def add(self, websocket: WebSocket) -> None:
-        self._open.add(websocket)
+    def add(self, one: Open) -> None:
+        self._open.add(one)
         self._empty.clear()
 
-    def discard(self, websocket: WebSocket) -> None:
-        self._open.discard(websocket)
+    def discard(self, one: Open) -> None:
+        self._open.discard(one)
         if not self._open:
             self._empty.set()
 
-    async def close(self, *, within: float) -> None:
-        """Close every websocket; what is still open after `within` seconds is cut."""
-        for websocket in list(self._open):
-            websocket.close()
+    async def empty(self, *, within: float) -> None:
+        """Wait until everything has closed; what is still open after `within` seconds is cut."""
         if self._open:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), within)
-        for websocket in list(self._open):
-            websocket.abort()
+        for one in list(self._open):
+            one.abort()
 
 
 class _Taken(web.StreamResponse):
