@@ -1,7 +1,7 @@
 """Where a chat server's CPU time went, by part: kernel, transport, JSON, validation, limits, log.
 
 It runs the server with `sampler.py`, which looks at it a thousand times a second, and sorts what
-was seen by the files of the functions. It is no debugger of single calls: for that, take cProfile.
+was seen by the files of the functions. It counts no calls: for that, take cProfile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from chatlab.lab.plots import COLOURS, INK, chart
+from chatlab.lab.capacity_chart import bars
 from chatlab.lab.process import Process
 
 __all__ = ["PARTS", "Profiled", "part_of", "profile_chart", "profiled"]
@@ -28,6 +28,7 @@ PARTS: Final = (
     "limits",
     "chat",
     "log",
+    "counters",
     "other",
 )
 """In the order in which a message meets them; `other` is what no rule names."""
@@ -43,10 +44,12 @@ _RULES: Final[Sequence[tuple[str, str, tuple[str, ...]]]] = (
     ("event loop", "/selectors.py", ()),
     ("JSON", "/json/", ()),
     ("JSON", "/chatlab/transport/codec.py", ()),
+    ("chat", "/chatlab/protocol.py", ("timestamp",)),
     ("validation", "/chatlab/protocol.py", ()),
     ("limits", "/chatlab/server/limits.py", ()),
     ("limits", "/chatlab/server/leases.py", ()),
     ("log", "/chatlab/storage/", ()),
+    ("counters", "/prometheus_client/", ()),
     ("transport", "/chatlab/transport/", ()),
     ("transport", "/chatlab/server/stock.py", ()),
     ("transport", "/chatlab/server/manager.py", ()),
@@ -74,7 +77,7 @@ def profiled(
 ) -> Profiled:
     """`process(*arguments)`, whose CPU time is being watched: see `Profiled.shares`.
 
-    It runs on asyncio's own event loop, and about 2% slower for being watched. Raises
+    It runs on asyncio's own event loop, and a little slower for being watched. Raises
     `RuntimeError` as `process` does, and on Windows, which has no timer for it.
     """
     return Profiled(arguments, name=name, env=env)
@@ -124,28 +127,11 @@ class Profiled(Process):
         return {part: spent[part] for part in PARTS}
 
 
-def profile_chart(costs: Mapping[str, Mapping[str, float]], *, unit: str, title: str = "") -> Any:
-    """Draw a bar for each part and each of the servers in `costs`, in the order of `PARTS`."""
-    axes = chart(title, x=unit, height=0.55 + 0.42 * len(PARTS))
-    height = 0.8 / len(costs)
-    styles = zip(COLOURS.values(), ("", "///", "..", "xx", "\\\\"), strict=True)
-    for row, ((name, parts), (colour, hatch)) in enumerate(
-        zip(costs.items(), styles, strict=False)
-    ):
-        places = [n + (row - (len(costs) - 1) / 2) * height for n in range(len(PARTS))]
-        widths = [parts.get(part, 0.0) for part in PARTS]
-        axes.barh(
-            places,
-            widths,
-            height=height,
-            label=name,
-            color=colour,
-            edgecolor=INK,
-            hatch=hatch,
-            linewidth=0.5,
-        )
-    axes.set_yticks(range(len(PARTS)), PARTS)
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower right")
-    return axes
+def profile_chart(costs: Mapping[str, Mapping[str, float]], unit: str, *, title: str = "") -> Any:
+    """Draw a bar for each part and each of the servers in `costs`; parts without any are left out.
+
+    End the cell with `plt.show()`.
+    """
+    seen = [part for part in PARTS if any(parts.get(part) for parts in costs.values())]
+    series = {name: {part: parts[part] for part in seen} for name, parts in costs.items()}
+    return bars(series, unit, title=title)

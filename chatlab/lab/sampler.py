@@ -1,8 +1,8 @@
 """Runs `chatlab …` and notes where its main thread spends CPU time, for `profile.py`.
 
-A timer interrupts it a thousand times a second, and each time the functions that are at work are
-written down with the CPU time since the last one. It needs neither root nor another program, but
-POSIX signals; what was seen is judged elsewhere.
+A timer interrupts it, a thousand times a second while it works, and each time the functions that
+are at work are written down with the CPU time since the last one. It needs POSIX signals, but
+neither root nor another program; what was seen is judged elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from types import FrameType
 
 __all__ = ["INTERVAL", "main", "sampling"]
 
-INTERVAL = 0.001  # seconds of the clock between two looks
+INTERVAL = 0.001  # seconds of the clock between two looks at a server that works
+REST = 0.02  # and at one that waits
+IDLE = 0.00005  # seconds of CPU time between two looks, below which it waits
 DEPTH = 40  # functions of a stack that are kept, innermost first
 MOST = 120_000  # looks that are kept: two minutes of them
 
@@ -35,8 +37,9 @@ class Notes:
         self._spent = time.thread_time()
 
     def look(self, _signal: int, frame: FrameType | None) -> None:
-        """The timer's signal handler."""
-        spent = time.thread_time()
+        """The timer's signal handler; it sets the timer again."""
+        spent = time.thread_time() - self._spent
+        signal.setitimer(signal.ITIMER_REAL, INTERVAL if spent > IDLE else REST)
         stack: list[str] = []
         while frame is not None and len(stack) < DEPTH:
             code = frame.f_code
@@ -44,7 +47,7 @@ class Notes:
             frame = frame.f_back
         number = self.stacks.setdefault(tuple(stack), len(self.stacks))
         if len(self.looks) < MOST:
-            self.looks.append((time.monotonic(), spent - self._spent, number))
+            self.looks.append((time.monotonic(), spent, number))
         # Its own work is nobody's.
         self._spent = time.thread_time()
 
@@ -59,7 +62,7 @@ def sampling(file: Path) -> Iterator[None]:
         raise RuntimeError("this system has no timer for it: use Linux, macOS or WSL2")
     notes = Notes()
     before = signal.signal(signal.SIGALRM, notes.look)
-    signal.setitimer(signal.ITIMER_REAL, INTERVAL, INTERVAL)
+    signal.setitimer(signal.ITIMER_REAL, INTERVAL)
     try:
         yield
     finally:
