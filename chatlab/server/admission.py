@@ -115,7 +115,10 @@ class Admission:
         if counted:
             self.caps.release(*counted)
         self._refused(refusal.code)
-        log.info("refused a connection from %s: %s", self._address_of(handshake), refusal.code)
+        address = self._address_of(handshake)
+        log.info(
+            "refused a connection from %s: %s", address, refusal.code, extra={"client": address}
+        )
         return refusal.to_refusal()
 
     async def _count_in(self, handshake: Handshake) -> None:
@@ -131,14 +134,14 @@ class Admission:
         if handshake.state["changes"] != self._changes:
             self.directory_changed()  # a ban may have come while this socket was decided on
         self._watch_expiry(session)
-        log.info("%s connected from %s", user, address)
+        log.info("%s connected from %s", user, address, extra={"client": user})
         return session
 
     def close(self, session: Session, reason: str) -> None:
         """A session has ended: stop watching it and count it out."""
         self._set_timer(session, None)
         self.caps.release(session.user, session.address)
-        log.info("%s disconnected: %s", session.user, reason)
+        log.info("%s disconnected: %s", session.user, reason, extra={"client": session.user})
 
     # --- while connected ---------------------------------------------------------------------
 

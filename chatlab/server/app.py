@@ -73,7 +73,7 @@ class ChatServer:
             settings=settings,
             directory=self.directory,
             sessions=self.sessions,
-            address_of=lambda handshake: self._proxies.address(handshake.request),
+            address_of=lambda handshake: self._proxies.client(handshake.request),
             refused=lambda code: self.metrics.refusals.update([code]),
         )
         self.dispatch = Dispatch(settings=settings, buckets=self._buckets, metrics=self.metrics)
