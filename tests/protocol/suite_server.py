@@ -4,24 +4,15 @@
 (docs/engine.io-protocol, docs/socket.io-protocol) find their server: Socket.IO at /socket.io/, a
 bare Engine.IO echo at /engine.io/. `--transport stock` serves the same with python-socketio's own
 classes. The tests of this folder build the same application in their own loop.
-
-What it asks of chatlab.transport:
-
-- `StrictServer(accept=, opened=, arrived=, closed=, namespaces=("/", "/custom"), ...)`, where
-  `Handshake.namespace` tells which, and a `sid` belongs to one namespace: `push_event(sid, name,
-  *args)` and `push_ack(sid, ack_id, *args)` take any number of arguments, bytes among them.
-- `StrictEngine(received=echo, ...)` alone, with the limits that StrictServer hands to its own:
-  `received(session, data)` gets each message as `str` or `bytes`, and `session.push(data)` sends
-  one back.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import inspect
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,45 +38,19 @@ SERVER = {"connect_timeout": 1.0, "max_attachments": 10, "max_unauthenticated": 
 EXIT_SECONDS = 1.0
 
 
-class StrictSuite:
-    """chatlab.transport with the suites' handlers; `limits` replace what is given above."""
+class Suite:
+    """What both have: who came and went, what was heard, and where a test may step in."""
 
-    def __init__(self, **limits: Any) -> None:
+    transport: Any
+    engine: Any
+
+    def __init__(self) -> None:
         self.opened: list[str] = []
+        self.addresses: list[str] = []
         self.closed: list[tuple[str, str]] = []
         self.events: list[tuple[str, list[Any]]] = []
-        engine = {**TIMINGS, **ENGINE}
-        shared = {name: value for name, value in limits.items() if name in engine}
-        self.transport = StrictServer(
-            accept=lambda handshake: self.accept(handshake),
-            opened=self._opened,
-            arrived=self.arrived,
-            closed=self._closed,
-            **{**SERVER, **NAMESPACED, **engine, **limits},
-        )
-        self.engine = _echoing(**{**engine, **shared})
-
-    async def accept(self, handshake: Handshake) -> dict[str, Any] | None:
-        """Lets everybody in; tests replace it."""
-        return None
-
-    def _opened(self, sid: str, handshake: Handshake) -> None:
-        self.opened.append(sid)
-        auth = handshake.auth if handshake.auth is not None else {}
-        # The CONNECT goes first: it is sent when this function has returned.
-        asyncio.get_running_loop().call_soon(self.transport.push_event, sid, "auth", auth)
-
-    async def _closed(self, sid: str, reason: str) -> None:
-        self.closed.append((sid, reason))
-
-    def arrived(self, sid: str, name: str, args: list[Any], ack_id: int | None) -> Any:
-        """Sends a `message` back and answers a `message-with-ack` with what it carries."""
-        self.events.append((name, args))
-        if name == "message":
-            self.transport.push_event(sid, "message-back", *args)
-        elif name == "message-with-ack" and ack_id is not None:
-            self.transport.push_ack(sid, ack_id, *args)
-        return None
+        self.connecting: Callable[[Any], Awaitable[Any]] | None = None
+        self.handling: Callable[[str, list[Any]], Awaitable[None] | None] | None = None
 
     def app(self) -> web.Application:
         """An aiohttp application with both endpoints."""
@@ -95,40 +60,66 @@ class StrictSuite:
         return app
 
     async def close(self) -> None:
-        """Close every client's transport."""
+        """End what the server holds, before it stops to listen."""
+        raise NotImplementedError
+
+
+class StrictSuite(Suite):
+    """chatlab.transport with the suites' handlers; `limits` replace what is given above."""
+
+    def __init__(self, **limits: Any) -> None:
+        super().__init__()
+        engine = {**TIMINGS, **ENGINE}
+        own = {name: value for name, value in limits.items() if name in engine}
+        self.transport = StrictServer(
+            accept=self._accept,
+            opened=self._opened,
+            arrived=self._arrived,
+            closed=lambda sid, reason: self.closed.append((sid, reason)),
+            namespaces=NAMESPACES,
+            **{**SERVER, **engine, **limits},
+        )
+        self.engine = StrictEngine(
+            received=lambda session, data: session.push(data), **{**engine, **own}
+        )
+
+    async def _accept(self, handshake: Handshake) -> dict[str, Any] | None:
+        return await self.connecting(handshake) if self.connecting else None
+
+    def _opened(self, sid: str, handshake: Handshake) -> None:
+        self.opened.append(sid)
+        self.addresses.append(handshake.request.remote or "")
+        auth = handshake.auth if handshake.auth is not None else {}
+        # The CONNECT goes first: it is sent when this function has returned.
+        asyncio.get_running_loop().call_soon(self.transport.push_event, sid, "auth", auth)
+
+    def _arrived(self, sid: str, name: str, args: list[Any], ack_id: int | None) -> Any:
+        waiting = self.handling(name, args) if self.handling else None
+        if waiting is None:
+            return self._answer(sid, name, args, ack_id)
+        return self._answer_later(waiting, sid, name, args, ack_id)
+
+    async def _answer_later(self, waiting: Awaitable[None], *event: Any) -> None:
+        await waiting
+        self._answer(*event)
+
+    def _answer(self, sid: str, name: str, args: list[Any], ack_id: int | None) -> None:
+        self.events.append((name, args))
+        if name == "message":
+            self.transport.push_event(sid, "message-back", *args)
+        elif name == "message-with-ack" and ack_id is not None:
+            self.transport.push_ack(sid, ack_id, *args)
+
+    async def close(self) -> None:
         for engine in (self.transport.eio, self.engine):
             await engine.close_all(within=EXIT_SECONDS)
 
 
-# A server from before there were namespaces has none to be told of.
-_KNOWN = inspect.signature(StrictServer.__init__).parameters
-NAMESPACED = {"namespaces": NAMESPACES} if "namespaces" in _KNOWN else {}
-
-
-def _echoing(**options: Any) -> Any:
-    if "received" in inspect.signature(StrictEngine.__init__).parameters:
-        return StrictEngine(received=lambda session, data: session.push(data), **options)
-    engine = StrictEngine(admit=lambda _request: True, **options)
-
-    async def echo(sid: str, data: Any) -> None:
-        engine.sockets[sid].push(engineio.packet.Packet(engineio.packet.MESSAGE, data))
-
-    async def nothing(*_: Any) -> None:
-        pass
-
-    engine.on("connect", nothing)
-    engine.on("message", echo)
-    engine.on("disconnect", nothing)
-    return engine
-
-
-class StockSuite:
+class StockSuite(Suite):
     """The same handlers on python-socketio's own classes, as its documentation writes them."""
 
     def __init__(self, **limits: Any) -> None:
-        self.opened: list[str] = []
-        self.closed: list[tuple[str, str]] = []
-        self.events: list[tuple[str, list[Any]]] = []
+        super().__init__()
         self.transport = socketio.AsyncServer(
             async_mode="aiohttp", namespaces=list(NAMESPACES), **{**TIMINGS, **limits}
         )
@@ -137,15 +128,7 @@ class StockSuite:
         for namespace in NAMESPACES:
             self.transport.register_namespace(_Stock(namespace, self))
 
-    def app(self) -> web.Application:
-        """An aiohttp application with both endpoints."""
-        app = web.Application()
-        self.transport.attach(app, "socket.io")
-        self.engine.attach(app, "engine.io")
-        return app
-
     async def close(self) -> None:
-        """End the libraries' own tasks; they have nothing for the clients."""
         for engine in (self.transport.eio, self.engine):
             await engine.shutdown()
 
@@ -155,27 +138,31 @@ class _Stock(socketio.AsyncNamespace):  # type: ignore[misc]
         super().__init__(namespace)
         self._suite = suite
 
-    async def on_connect(self, sid: str, _environ: Any, auth: Any = None) -> None:
+    async def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+        if self._suite.connecting:
+            await self._suite.connecting(auth)
         self._suite.opened.append(sid)
-        self.server.start_background_task(
-            self.emit, "auth", auth if auth is not None else {}, to=sid
-        )
+        self._suite.addresses.append(environ["REMOTE_ADDR"])
+        auth = auth if auth is not None else {}
+        self.server.start_background_task(self.emit, "auth", auth, to=sid)
 
     async def on_disconnect(self, sid: str, reason: str) -> None:
         self._suite.closed.append((sid, reason))
 
     async def trigger_event(self, event: str, *args: Any) -> Any:
+        if event in ("connect", "disconnect"):
+            return await super().trigger_event(event, *args)
         sid, *data = args
+        waiting = self._suite.handling(event, data) if self._suite.handling else None
+        if waiting is not None:
+            await waiting
+        self._suite.events.append((event, data))
         if event == "message":
-            self._suite.events.append((event, data))
-            return await self.emit("message-back", tuple(data), to=sid)
-        if event == "message-with-ack":
-            self._suite.events.append((event, data))
-            return tuple(data)
-        return await super().trigger_event(event, *args)
+            await self.emit("message-back", tuple(data), to=sid)
+        return tuple(data) if event == "message-with-ack" else None
 
 
-async def serve(suite: StrictSuite | StockSuite, port: int) -> None:
+async def serve(suite: Suite, port: int) -> None:
     """Serve on localhost until SIGTERM or SIGINT, and say so on the first line of stdout."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -197,7 +184,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3000, help="0 picks a free one")
     parser.add_argument("--transport", choices=["strict", "stock"], default="strict")
     given = parser.parse_args()
-    suite = StrictSuite() if given.transport == "strict" else StockSuite()
+    suite = {"strict": StrictSuite, "stock": StockSuite}[given.transport]()
     asyncio.run(serve(suite, given.port))
 
 

@@ -187,7 +187,7 @@ class Door:
         self._answer: asyncio.Future[dict[str, Any] | None] = (
             asyncio.get_running_loop().create_future()
         )
-        world.suite.accept = self._accept
+        world.suite.connecting = self._accept
 
     async def _accept(self, handshake: Handshake) -> dict[str, Any] | None:
         self.asked.append(handshake)
@@ -200,14 +200,9 @@ class Door:
             self._answer.set_result(refusal)
 
 
-def serving_with_a_door(**limits: Any) -> Any:
-    """The suite asks its own `accept` at each attempt, so that a test may replace it."""
-    return strict(ping_interval=60.0, **limits)
-
-
 @every_way
 async def test_a_refusal_is_told_in_the_applications_words_and_may_be_retried(way: Way) -> None:
-    async with serving_with_a_door() as world:
+    async with strict(ping_interval=60.0) as world:
         Door(world).answer({"message": "Not you", "data": {"code": "no"}})
         peer = await session(world, way)
         for _ in range(2):
@@ -220,7 +215,7 @@ async def test_a_refusal_is_told_in_the_applications_words_and_may_be_retried(wa
 
 @every_way
 async def test_before_it_is_accepted_a_socket_is_in_no_room_and_no_namespace(way: Way) -> None:
-    async with serving_with_a_door() as world:
+    async with strict(ping_interval=60.0) as world:
         door = Door(world)
         peer = await session(world, way)
         await peer.send("40") if way != "polling" else None
@@ -235,7 +230,7 @@ async def test_before_it_is_accepted_a_socket_is_in_no_room_and_no_namespace(way
 
 
 async def test_what_is_sent_while_it_is_decided_on_waits(calm: World) -> None:
-    async with serving_with_a_door() as world:
+    async with strict(ping_interval=60.0) as world:
         door = Door(world)
         peer = await session(world, "websocket")
         await peer.send("40", '42["message",1]', '42["message",2]')
@@ -251,17 +246,35 @@ async def test_what_is_sent_while_it_is_decided_on_waits(calm: World) -> None:
         ]
 
 
-@pytest.mark.parametrize("verdict", [None, {"message": "no"}])
+every_verdict = pytest.mark.parametrize("verdict", [None, {"message": "no"}])
+
+
+@every_verdict
 async def test_a_socket_that_leaves_while_it_is_decided_on_leaves_nothing(
     verdict: dict[str, Any] | None,
 ) -> None:
-    async with serving_with_a_door() as world:
+    async with strict(ping_interval=60.0) as world:
         door = Door(world)
         peer = await session(world, "websocket")
         await peer.send("40")
         await until(lambda: door.asked)
-        peer.ws.line.abort()  # type: ignore[union-attr]
-        await until(lambda: not world.sessions())
+        await peer.close()
+        door.answer(verdict)
+        await until(lambda: not world.remembered())
+        await until(lambda: len(world.suite.closed) == len(world.suite.opened))
+
+
+@every_verdict
+async def test_a_decision_that_takes_longer_than_the_wait_for_it_comes_too_late(
+    verdict: dict[str, Any] | None,
+) -> None:
+    async with strict(connect_timeout=0.1, ping_interval=60.0) as world:
+        door = Door(world)
+        peer = await session(world, "websocket")
+        await peer.send("40")
+        with pytest.raises(Gone):
+            await peer.packet()
+        assert not world.sessions()
         door.answer(verdict)
         await until(lambda: not world.remembered())
         await until(lambda: len(world.suite.closed) == len(world.suite.opened))
@@ -270,7 +283,7 @@ async def test_a_socket_that_leaves_while_it_is_decided_on_leaves_nothing(
 @pytest.mark.parametrize("crash", [KeyError("token"), TypeError("list")])
 @every_way
 async def test_a_crash_while_it_decides_lets_nobody_in(crash: BaseException, way: Way) -> None:
-    async with serving_with_a_door() as world:
+    async with strict(ping_interval=60.0) as world:
         Door(world).answer(crash)
         peer = await session(world, way)
         with pytest.raises(Gone):
@@ -282,7 +295,7 @@ async def test_a_crash_while_it_decides_lets_nobody_in(crash: BaseException, way
 
 
 async def test_the_handshake_names_its_namespace_and_its_request(calm: World) -> None:
-    async with serving_with_a_door() as world:
+    async with strict(ping_interval=60.0) as world:
         door = Door(world)
         door.answer(None)
         peer = await session(world, "websocket")

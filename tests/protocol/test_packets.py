@@ -73,17 +73,8 @@ async def test_an_event_is_not_handled_before_the_one_that_the_application_waits
     way: Way,
 ) -> None:
     gate = asyncio.Event()
-
     async with strict(ping_interval=60.0) as world:
-        arrived = world.suite.arrived
-
-        async def slowly(sid: str, *rest: Any) -> None:
-            await gate.wait()
-            arrived(sid, *rest)
-
-        world.transport._arrived = lambda sid, name, args, ack_id: (
-            slowly(sid, name, args, ack_id) if args == [0] else arrived(sid, name, args, ack_id)
-        )
+        world.suite.handling = lambda _name, args: gate.wait() if args == [0] else None
         peer = await connected(world, way)
         sending = asyncio.create_task(peer.send(*(f'42["message",{n}]' for n in range(5))))
         other = await connected(world)
@@ -202,14 +193,11 @@ async def test_what_comes_before_a_malformed_packet_is_handled_and_nothing_after
 
 
 async def test_a_crash_of_the_application_ends_that_socket_only(calm: World) -> None:
-    arrived = calm.suite.arrived
-
-    def crash(sid: str, name: str, args: list[Any], ack_id: int | None) -> Any:
+    def crash(_name: str, args: list[Any]) -> None:
         if args == ["crash"]:
             raise RuntimeError("a bug of the application")
-        return arrived(sid, name, args, ack_id)
 
-    calm.transport._arrived = crash
+    calm.suite.handling = crash
     other = await connected(calm)
     peer = await connected(calm)
     await peer.send('42["message","crash"]')

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from aiohttp import web
 
-from tests.protocol.suite_server import StockSuite, StrictSuite
+from tests.protocol.suite_server import StockSuite, StrictSuite, Suite
 from tests.protocol.wire import Place
 from tests.server.peer import until
 
-Suite = TypeVar("Suite", StrictSuite, StockSuite)
 
-
-class World(Place, Generic[Suite]):
+class World(Place):
     """A server and the connections to it. `suite` knows who came and went."""
 
     def __init__(self, suite: Suite, port: int) -> None:
@@ -47,7 +45,7 @@ class World(Place, Generic[Suite]):
 
 
 @asynccontextmanager
-async def serving(suite: Suite) -> AsyncIterator[World[Suite]]:
+async def serving(suite: Suite) -> AsyncIterator[World]:
     """Serve a suite on a free port."""
     runner = web.AppRunner(suite.app(), handle_signals=False, shutdown_timeout=0.2)
     await runner.setup()
@@ -64,7 +62,7 @@ async def serving(suite: Suite) -> AsyncIterator[World[Suite]]:
 
 
 @asynccontextmanager
-async def strict(**limits: Any) -> AsyncIterator[World[StrictSuite]]:
+async def strict(**limits: Any) -> AsyncIterator[World]:
     """The strict transport; when all have left, no registry of it may remember anybody."""
     async with serving(StrictSuite(**limits)) as world:
         yield world
@@ -73,7 +71,7 @@ async def strict(**limits: Any) -> AsyncIterator[World[StrictSuite]]:
 
 
 @asynccontextmanager
-async def stock(**limits: Any) -> AsyncIterator[World[StockSuite]]:
+async def stock(**limits: Any) -> AsyncIterator[World]:
     """python-socketio's own classes, whatever they may leave behind."""
     async with serving(StockSuite(**limits)) as world:
         yield world
