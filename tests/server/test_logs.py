@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from chatlab.server import logs
 from chatlab.server.logs import Budget
+from tests.server.child import child
+from tests.server.peer import Raw
 
 WORDS = "refused a connection from %s: %s"
 
@@ -162,3 +166,33 @@ def test_what_is_below_the_level_is_not_logged(
     log.info("nothing")
     logging.getLogger("aiohttp.server").warning("something")
     assert capsys.readouterr().err.split("WARNING ")[1] == "something\n"
+
+
+async def misbehave(url: str, token: str | None, frames: list[str]) -> None:
+    """One connection that is refused, or breaks the protocol once it is accepted."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(url + "/socket.io/?EIO=4&transport=websocket") as ws,
+    ):
+        raw = Raw(ws)
+        await raw.frame()
+        await raw.connect(token)
+        for frame in frames:
+            await raw.send(frame)
+
+
+async def test_a_client_that_comes_again_and_again_gets_a_few_lines_of_the_servers_log() -> None:
+    with child("--dev") as server:
+        for _ in range(60):
+            await misbehave(server.url, None, [])
+            await misbehave(server.url, "nonsense", [])
+            await misbehave(server.url, server.token("mallory"), ["42[5]", "zzz"])
+        server.process.terminate()
+        assert await asyncio.to_thread(server.end) == 0
+    lines = server.errors.splitlines()
+    told = [line for line in lines if " more about " in line]
+    assert len(lines) <= 4 * (5 + 1) + 2  # four kinds; who started and stopped the server
+    assert len([line for line in lines if "refused a connection from 127.0.0.1" in line]) == 6
+    assert len([line for line in told if "and 115 more about 127.0.0.1" in line]) == 1
+    assert len([line for line in told if "and 55 more about mallory" in line]) == 2
+    assert "Traceback" not in server.errors
