@@ -44,10 +44,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One way to run the chat. `command` gets a Valkey's address ("" without) and a folder."""
+    """One way to run the chat. `command` gets a Valkey's address ("" without) and a folder.
+
+    `keeps` says in a word, beside each figure, what becomes of a message; `does` says the rest.
+    """
 
     name: str
     label: str
+    keeps: str
     does: str
     command: Callable[[str, Path], tuple[Sequence[str] | None, Sequence[str]]]
     servers: int = 1
@@ -93,7 +97,6 @@ def _stock(url: str, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
 def _chatlab(*more: str) -> Callable[[str, Path], tuple[None, Sequence[str]]]:
     def command(url: str, folder: Path) -> tuple[None, Sequence[str]]:
         filled = [each.format(folder=folder, url=url) for each in more]
-        # Its log of connections is on, as in any run; it goes where Node's peer writes nothing.
         return None, ["--no-limits", *filled]
 
     return command
@@ -104,40 +107,53 @@ _CHAT = "token, validation, limiter at raised caps, rooms with presence, "
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("node", "Node", "token, rooms, emit; no limiter; stores and orders nothing", _node),
+        Peer(
+            "node",
+            "Node",
+            "nothing",
+            "token, rooms, emit; no limiter; stores and orders nothing",
+            _node,
+        ),
         Peer(
             "stock",
             "stock python-socketio",
+            "nothing",
             "as Node: token, rooms, emit; no limiter; stores and orders nothing",
             _stock,
         ),
         Peer(
             "chatlab",
+            "ordered, in memory",
             "chatlab",
+            "ordered, in memory",
             _CHAT + "every message ordered and kept in memory (10,000 a room)",
             _chatlab("--storage", "memory://"),
         ),
         Peer(
             "chatlab-stock",
             "chatlab, stock transport",
+            "ordered, in memory",
             _CHAT + "ordered and kept in memory, on python-socketio's own transport",
             _chatlab("--storage", "memory://", "--transport", "stock"),
         ),
         Peer(
             "chatlab-full",
             "chatlab, SQLite full",
+            "ordered, on disk (FULL)",
             _CHAT + "ordered, on disk before the ack (synchronous=FULL): survives a power cut",
             _chatlab("--storage", "sqlite:///{folder}/chat.db", "--sqlite-sync", "full"),
         ),
         Peer(
             "chatlab-normal",
             "chatlab, SQLite normal",
+            "ordered, in SQLite (NORMAL)",
             _CHAT + "ordered, in SQLite (synchronous=NORMAL): survives the process's death",
             _chatlab("--storage", "sqlite:///{folder}/chat.db", "--sqlite-sync", "normal"),
         ),
         Peer(
             "node-redis",
             "Node, Redis adapter",
+            "nothing",
             "as Node, published by @socket.io/redis-adapter and ioredis; stores and orders nothing",
             _node,
             servers=2,
@@ -145,6 +161,7 @@ PEERS = {
         Peer(
             "stock-redis",
             "stock, Redis manager",
+            "nothing",
             "as Node, published by AsyncRedisManager; stores and orders nothing",
             _stock,
             servers=2,
@@ -152,6 +169,7 @@ PEERS = {
         Peer(
             "chatlab-redis",
             "chatlab, Redis",
+            "ordered, in Valkey",
             _CHAT + "one order on all servers, kept in Valkey (in its memory)",
             _chatlab("--storage", "{url}"),
             servers=2,
@@ -159,6 +177,7 @@ PEERS = {
         Peer(
             "chatlab-aof",
             "chatlab, Redis on disk",
+            "ordered, in Valkey, on disk",
             _CHAT + "one order on all servers, kept in Valkey with appendfsync always",
             _chatlab("--storage", "{url}"),
             servers=2,

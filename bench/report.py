@@ -67,8 +67,8 @@ def _told(results: Results, scenario: str, peer: str, name: str) -> str:
 
 
 PEER_COLUMNS = [
-    "server", "a second", "per CPU-second", "p50 ms", "p99 ms", "server", "generator", "limit",
-    "memory MB",
+    "server", "a second", "per CPU-second", "p50 ms", "p99 ms", "its CPU", "generator's CPU",
+    "limit", "peak MB", "a message is kept",
 ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _peer_line(results: Results, scenario: Scenario, peer: str) -> list[str]:
     rows = [row for row in results.of(scenario.name, peer) if row.scenario != "disconnects"]
     if not rows:
         reason = results.failures.get(scenario.name, {}).get(peer)
-        return [PEERS[peer].label, *["—"] * 7, "failed" if reason else "—"]
+        return [PEERS[peer].label, *["—"] * 8, "not measured" if reason else "—"]
     median = {
         name: Spread.of([value for row in rows if (value := getattr(row, name)) is not None])
         for name in (
@@ -95,6 +95,7 @@ def _peer_line(results: Results, scenario: Scenario, peer: str) -> list[str]:
         f"{told['generator_cpu_share'] or 0:.0%}",
         _limit(rows),
         number(told["peak_mb"]),
+        PEERS[peer].keeps,
     ]
 
 
@@ -170,7 +171,9 @@ def markdown(results: Results) -> str:
         _table([["what", "this run"], *about]),
         "## Targets",
         "Each ratio is chatlab's figure over Node's of the same round, per server-CPU-second where "
-        "nothing else is said; the median of the rounds decides, the brackets hold least and most.",
+        "nothing else is said; the median of the rounds decides, the brackets hold least and most. "
+        "Node's server checks the token, joins and emits, and keeps nothing; chatlab's limits, "
+        "validates, orders and keeps every message before it acks it.",
         _table([GOALS, *goals(results)]),
         "![chatlab's ratio to Node in each scenario](results.svg)",
         "## Every server",

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     system.allow_many_files()
     results = Results(about=machine.describe())
     results.about["measured"] = (
-        f"{given.rounds} rounds of {given.seconds:g} s after {given.warm_up:g} s of warming up"
+        f"{given.rounds} x {given.seconds:g} s, in turns, each in a fresh process after "
+        f"{given.warm_up:g} s of warming up"
     )
     plan = [
         (scenario, [name for name in scenario.peers if name in peers])

@@ -199,8 +199,8 @@ async def across(
 
     `servers` is a `Cluster` or a list of servers. With a `rate` (messages a second) that many are
     sent; without, as many as can be with `in_flight` not yet delivered. `others` are the pids of
-    processes whose CPU time is told beside, as the Valkey's. The row's CPU time is that of all
-    servers together; on a machine with few cores they share one. See `acks`.
+    processes whose CPU time is told beside, as the Valkey's; they share the generator's CPU. The
+    row's CPU time is that of both servers; on a machine with two cores they share one. See `acks`.
     """
     targets = list(getattr(servers, "servers", servers))
     if len(targets) < 2:
@@ -238,7 +238,7 @@ async def _run(
     for server, pid in zip(servers, pids, strict=True):
         if pid is None or not getattr(server, "running", True):
             raise LoadError(f"{server.name} does not run: start it before it is measured")
-    cpus = system.two_cpus() if pin and os.getpid() not in pids else None
+    cpus = system.two_cpus(len(pids)) if pin and os.getpid() not in pids else None
     job = {
         "scenario": scenario,
         "server": servers[0].name,
@@ -250,9 +250,13 @@ async def _run(
         "settings": settings,
         "others": list(others),
         "pinned": cpus is not None,
+        "cores": len(cpus[0]) if cpus else min(len(pids), os.cpu_count() or 1),
         "cpus": sorted(cpus[1]) if cpus else None,
     }
-    with system.pinned(pids, cpus[0] if cpus else None):
+    with (
+        system.pinned(pids, cpus[0] if cpus else None),
+        system.pinned(others, cpus[1] if cpus else None),
+    ):
         generator = Generator(job)
         try:
             told = await in_thread(lambda: generator.answer(seconds + warm_up + _GRACE))
@@ -266,3 +270,9 @@ async def _run(
 def _linux() -> bool:
     """Whether 127.0.0.2 and its neighbours are this machine too."""
     return sys.platform == "linux"
+
+
+if __name__ == "__main__":
+    from chatlab.lab.load_command import main
+
+    sys.exit(main())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -29,6 +30,8 @@ def main() -> int:
     from chatlab.lab.load_job import Job
     from chatlab.lab.load_scenes import SCENES
 
+    # A collection in the middle would be told as the server's latency, and this ends soon.
+    gc.disable()
     told = json.loads(line)
     cpus = told.pop("cpus")
     if cpus:

@@ -38,7 +38,8 @@ async def connects(job: Job) -> list[Row]:
             )
             durations.append(perf_counter() - begun)
 
-    workers = asyncio.create_task(together([worker() for _ in range(at_a_time)]))
+    crowd = together([worker() for _ in range(at_a_time)])
+    workers: asyncio.Task[None] = asyncio.create_task(crowd)
     try:
         await _for(job.warm_up, workers)
         done = len(wires)

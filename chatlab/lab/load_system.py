@@ -87,10 +87,11 @@ def _psutil(pid: int) -> Any:
         raise ProcessLookupError(f"there is no process {pid}") from None
 
 
-def two_cpus() -> tuple[set[int], set[int]] | None:
-    """One CPU for servers and one for the generator; None where there are no two, or no choosing.
+def two_cpus(servers: int = 1) -> tuple[set[int], set[int]] | None:
+    """CPUs for servers, one each where there are so many, and one for the generator.
 
-    They are two cores, not two threads of one core, where the machine has them to give.
+    None where there are no two, or no choosing. The generator's is another core than theirs, not
+    another thread of one, where the machine has them to give.
     """
     if not _LINUX:
         return None
@@ -99,8 +100,8 @@ def two_cpus() -> tuple[set[int], set[int]] | None:
         return None
     first = allowed[0]
     siblings = _siblings(first)
-    other = [cpu for cpu in allowed[1:] if cpu not in siblings] or allowed[1:]
-    return {other[0]}, {first}
+    others = [cpu for cpu in allowed if cpu not in siblings] or allowed[1:]
+    return set(others[:servers]), {first}
 
 
 def _siblings(cpu: int) -> set[int]:
