@@ -145,6 +145,7 @@ class ChatServer:
         self._closing = self.admission.closing = self.dispatch.closing = True
         self.health.leaving = True
         self._closing_since = asyncio.get_running_loop().time()
+        self.transport.accepting = False
         for session in self.sessions:
             self.transport.push_event(session.sid, "closing")
         await self._finish(within=self.settings.shutdown_grace)

@@ -68,6 +68,9 @@ async def _serve(settings: Settings, *, show_secret: bool) -> None:
         await stop.wait()
         log.info("stopping")
         await server.drain()
+        # Connections that are there stay for the last words: a client may be between two polls.
+        await site.stop()
+        await server.shut_down()
     finally:
         await runner.cleanup()
 

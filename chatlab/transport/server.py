@@ -101,6 +101,7 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         self._max_attachments = max_attachments
         self._max_unauthenticated = max_unauthenticated
         self._max_per_address = max_unauthenticated_per_address
+        self.accepting = True  # new sessions
         self.pending_connects: set[Session] = set()
         self._pending_addresses: Counter[str] = Counter()
         self._sessions: dict[str, Session] = {}
@@ -174,7 +175,7 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
     # --- sessions that have not connected yet --------------------------------------------------
 
     def _has_room(self, request: web.Request) -> bool:
-        if len(self.pending_connects) >= self._max_unauthenticated:
+        if not self.accepting or len(self.pending_connects) >= self._max_unauthenticated:
             return False
         return not self._max_per_address or (
             self._pending_addresses[self._address_of(request)] < self._max_per_address
@@ -261,8 +262,9 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
             return None
         if namespace in peer.sids:
             raise MalformedPacket("a second CONNECT")
-        if peer.request is None:
-            raise MalformedPacket("a CONNECT in a session whose handshake has been used up")
+        if peer.request is None:  # it was given up: whoever left has to open another session
+            session.ended(self.reason.SERVER_DISCONNECT)
+            return None
         return self._decide(session, Handshake(auth, peer.request, namespace))
 
     async def _decide(self, session: Session, handshake: Handshake) -> None:
@@ -274,6 +276,8 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
             return
         self._stop_expecting(session)
         sid = peer.sids[namespace] = self.eio.generate_id()
+        if len(peer.sids) == len(self._known_namespaces):
+            peer.request = None  # of 3.6 KB
         self._sessions[sid] = session
         self.manager.add(sid, namespace, session.sid)
         self._opened(sid, handshake)

@@ -13,6 +13,7 @@ import binascii
 import logging
 from collections import deque
 from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -40,6 +41,7 @@ FRAME_BYTES: Final = 4096
 _CLOSE, _PING, _NOOP = "1", frame(b"2"), "6"
 
 
+@dataclass(slots=True, eq=False)
 class Session:
     """`engine` owns the session; `sid` is a bearer secret: never log it.
 
@@ -47,29 +49,23 @@ class Session:
     frames may still come before `engine.afford` is asked for more.
     """
 
-    __slots__ = (
-        "_corked", "_farewell", "_heartbeat", "_held", "_outbox", "_poll", "_posting", "address",
-        "closed", "credit", "engine", "peer", "session", "sid", "unread", "upgrading", "websocket",
-    )  # fmt: skip
-
-    def __init__(self, engine: StrictEngine, sid: str, address: str) -> None:
-        self.engine = engine
-        self.sid = sid
-        self.address = address
-        self.peer: Any = None
-        self.session: dict[str, Any] = {}  # python-socketio's get_session()
-        self.closed = False
-        self.upgrading = False
-        self.websocket: WebSocket | None = None
-        self.credit = FREE_FRAMES
-        self.unread = 0  # bytes that wait for a poll
-        self._outbox: list[bytes] = []
-        self._corked = False
-        self._held: deque[str | bytes] | None = None
-        self._poll: asyncio.Future[None] | None = None
-        self._posting = False
-        self._farewell = _CLOSE  # what the last poll gets when nothing else is there
-        self._heartbeat: asyncio.TimerHandle | None = None
+    engine: StrictEngine
+    sid: str
+    address: str
+    peer: Any = None
+    session: dict[str, Any] = field(default_factory=dict)  # python-socketio's get_session()
+    closed: bool = False
+    upgrading: bool = False
+    websocket: WebSocket | None = None
+    credit: int = FREE_FRAMES
+    unread: int = 0  # bytes that wait for a poll
+    _outbox: list[bytes] = field(default_factory=list)
+    _corked: bool = False
+    _held: deque[str | bytes] | None = None
+    _poll: asyncio.Future[None] | None = None
+    _posting: bool = False
+    _farewell: str = _CLOSE  # what the last poll gets when nothing else is there
+    _heartbeat: asyncio.TimerHandle | None = None
 
     # --- sending -----------------------------------------------------------------------------
 
