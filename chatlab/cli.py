@@ -1,4 +1,4 @@
-"""The command `chatlab`: serve, token, user, doctor.
+"""The command `chatlab`: serve, token, user, bench, doctor.
 
 Every option of `serve` is a setting; its `CHATLAB_*` variable serves as well.
 """
@@ -24,7 +24,8 @@ _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code. A mistake is one sentence on stderr and a 2."""
-    given = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    given = _parser(measuring=list(arguments[:1]) == ["bench"]).parse_args(arguments)
     try:
         code: int = given.run(given)
     except SettingsError as error:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, measuring: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chatlab", description="A production Socket.IO chat.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -59,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     user.add_argument("--name", help="a name to show (add)")
     _add_settings(user, [option for option in options() if option.name == "storage"])
     user.set_defaults(run=_user)
+
+    bench = commands.add_parser("bench", help="start a server without limits and measure it")
+    if measuring:  # the load generator is part of the workshop, which takes a second to import
+        from chatlab.lab import load_command
+
+        load_command.add_arguments(bench)
+        bench.set_defaults(run=load_command.run)
 
     doctor = commands.add_parser("doctor", help="say what this machine has for the workshop")
     doctor.set_defaults(run=_doctor)

@@ -156,3 +156,11 @@ def test_users_are_added_banned_unbanned_and_listed(tmp_path: Any) -> None:
     assert chatlab("user", "list", *storage).stdout == "alice\tAlice\t\nmallory\tmallory\tbanned\n"
     unknown = chatlab("user", "unban", "nobody", *storage)
     assert (unknown.returncode, unknown.stderr) == (2, "chatlab: there is no user 'nobody'\n")
+
+
+def test_the_load_generator_is_a_command_too() -> None:
+    shown = chatlab("bench", "--help").stdout
+    assert "--in-flight" in shown
+    unknown = chatlab("bench", "nonsense")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "there is no scenario 'nonsense'" in unknown.stderr
