@@ -59,8 +59,8 @@ class Suite:
         self.engine.attach(app, "engine.io")
         return app
 
-    async def close(self) -> None:
-        """End what the server holds, before it stops to listen."""
+    async def close(self, *, within: float = EXIT_SECONDS) -> None:
+        """End what the server holds, before it stops to listen; in so many seconds."""
         raise NotImplementedError
 
 
@@ -110,9 +110,9 @@ class StrictSuite(Suite):
         elif name == "message-with-ack" and ack_id is not None:
             self.transport.push_ack(sid, ack_id, *args)
 
-    async def close(self) -> None:
+    async def close(self, *, within: float = EXIT_SECONDS) -> None:
         for engine in (self.transport.eio, self.engine):
-            await engine.close_all(within=EXIT_SECONDS)
+            await engine.close_all(within=within)
 
 
 class StockSuite(Suite):
@@ -128,9 +128,10 @@ class StockSuite(Suite):
         for namespace in NAMESPACES:
             self.transport.register_namespace(_Stock(namespace, self))
 
-    async def close(self) -> None:
+    async def close(self, *, within: float = EXIT_SECONDS) -> None:
         for engine in (self.transport.eio, self.engine):
-            await engine.shutdown()
+            if engine.service_task_handle is not None:  # it cannot be done twice (4.15.1)
+                await engine.shutdown()
 
 
 class _Stock(socketio.AsyncNamespace):  # type: ignore[misc]

@@ -8,6 +8,7 @@ repaired, and what `mended_by` names may go.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import socketio
 
 from tests.protocol.peers import (
     ENGINE,
@@ -28,12 +30,11 @@ from tests.protocol.peers import (
     session,
     target,
 )
+from tests.protocol.suite_server import StockSuite
 from tests.protocol.test_bounds import reading_nothing
-from tests.protocol.wire import Line, Refused, WebSocket, chunked, frame, head
+from tests.protocol.wire import WAIT, Line, Refused, WebSocket, chunked, head
 from tests.protocol.world import World, stock, strict
 from tests.server.peer import until
-
-SHORT = 0.25  # seconds in which nothing comes where nothing should
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,15 @@ def mended_by(where: str, *, only_strict: dict[str, Any] | None = None, **limits
     return add
 
 
-async def silent(line: Line) -> bool:
+def patience(world: World) -> float:
+    """Seconds to wait for what only ours does: no longer than needed where it will not come."""
+    return 0.25 if isinstance(world.suite, StockSuite) else WAIT
+
+
+async def silent(world: World, line: Line) -> bool:
     """Whether nothing comes for a while."""
     try:
-        await asyncio.wait_for(line.reader.read(1), SHORT)
+        await asyncio.wait_for(line.reader.read(1), patience(world))
     except TimeoutError:
         return True
     return False
@@ -104,11 +110,6 @@ async def another_method_is_answered_405_where_the_protocol_says_400(world: Worl
     return (await ask(world, "PUT", target(SOCKET, "polling"))).status == 405
 
 
-@mended_by("engine.StrictEngine._respond")
-async def a_post_without_a_session_is_answered_405(world: World) -> bool:
-    return (await ask(world, "POST", target(SOCKET, "polling"), "")).status == 405
-
-
 @mended_by("engine.StrictEngine.handle_request", only_strict={"allow_origin": lambda *_: False})
 async def a_foreign_origin_is_let_in_by_a_header_that_anybody_can_send(world: World) -> bool:
     headers = {
@@ -119,20 +120,16 @@ async def a_foreign_origin_is_let_in_by_a_header_that_anybody_can_send(world: Wo
     return (await ask(world, "GET", target(SOCKET, "polling"), **headers)).status == 200
 
 
-@mended_by("server.Handshake.request")
+@mended_by("server.Handshake")
 async def every_client_seems_to_come_from_this_machine(world: World) -> bool:
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux has all of 127.0.0.0/8")
-    loop = asyncio.get_running_loop()
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", world.port, local_addr=("127.0.0.2", 0)
-    )
-    line = Line(reader, writer)
+    elsewhere = ("127.0.0.2", 0)
+    line = Line(*await asyncio.open_connection("127.0.0.1", world.port, local_addr=elsewhere))
     peer = Polling(world, SOCKET, await line.request("GET", target(SOCKET, "polling")))
     await line.request("POST", peer.url, b"40")
     await line.request("GET", peer.url)
     await line.close()
-    assert loop.is_running()
     return world.suite.addresses == ["127.0.0.1"]
 
 
@@ -172,7 +169,7 @@ async def a_second_poll_on_a_session_waits_beside_the_first(world: World) -> boo
     lines = [await world.line(), await world.line()]
     for line in lines:
         await line.send(head("GET", peer.url))
-    return await silent(lines[1])
+    return await silent(world, lines[1])
 
 
 @mended_by("session.Session.poll")
@@ -182,7 +179,7 @@ async def a_poll_that_waits_is_not_released_by_a_close(world: World) -> bool:
     await line.send(head("GET", peer.url))
     await asyncio.sleep(0.05)
     await peer.post("1")
-    return (await line.answer()).status != 200
+    return await silent(world, line)
 
 
 @mended_by("engine.StrictEngine._continue")
@@ -222,7 +219,7 @@ async def a_body_over_the_limit_is_never_answered(world: World) -> bool:
     peer = await Polling.open(world, ENGINE)
     line = await world.line()
     await line.send(head("POST", peer.url, b"x" * 20_000) + b"4" + b"x" * 5000)
-    return await silent(line)
+    return await silent(world, line)
 
 
 @mended_by("session.POLL_PACKETS")
@@ -231,13 +228,6 @@ async def a_poll_holds_more_packets_than_the_librarys_own_client_takes(world: Wo
     for _ in range(3):
         await peer.send(*(f"4{number}" for number in range(10)))
     return len(await peer.poll()) > 16
-
-
-@mended_by("session.Session._restart_heartbeat", ping_interval=0.2, ping_timeout=0.1)
-async def a_session_that_answered_no_ping_is_still_served_after_its_time(world: World) -> bool:
-    peer = await Polling.open(world, ENGINE)
-    await asyncio.sleep(0.45)
-    return (await peer.get()).status == 200
 
 
 # --- Engine.IO: websocket and upgrade -------------------------------------------------------------
@@ -272,7 +262,7 @@ async def a_message_that_is_as_long_as_the_limit_is_refused(world: World) -> boo
     return True
 
 
-@mended_by("engine.StrictEngine.compression")
+@mended_by("frame.opening")
 async def compression_cannot_be_switched_off(world: World) -> bool:
     offer = [("Sec-WebSocket-Extensions", "permessage-deflate")]
     return (await Socket.open(world, ENGINE, headers=offer)).ws.agreed is not None
@@ -285,7 +275,7 @@ async def garbage_ends_the_connection_but_not_the_presence(world: World) -> bool
     await peer.send("zzz")
     await peer.ended()
     with suppress(TimeoutError):
-        await until(lambda: world.suite.closed, timeout=SHORT)
+        await until(lambda: world.suite.closed, timeout=patience(world))
     return not world.suite.closed
 
 
@@ -293,7 +283,7 @@ async def garbage_ends_the_connection_but_not_the_presence(world: World) -> bool
 async def what_a_client_does_not_read_is_kept_without_bound(world: World) -> bool:
     await reading_nothing(world, "websocket")
     (sid,) = world.suite.opened
-    for _ in range(200):
+    for _ in range(100):
         await world.transport.emit("news", "x" * 100_000, to=sid)
         await asyncio.sleep(0)
     return not world.suite.closed
@@ -329,7 +319,7 @@ async def a_crash_while_connecting_leaves_a_socket_that_hears_every_broadcast(wo
     await asyncio.sleep(0.05)
     await world.transport.emit("secret", "for members")
     try:
-        async with asyncio.timeout(SHORT):
+        async with asyncio.timeout(WAIT):
             return await peer.packet() == '42["secret","for members"]'
     except (Gone, TimeoutError):
         return False
@@ -356,21 +346,12 @@ async def a_socket_that_is_still_decided_on_hears_every_broadcast(world: World) 
 async def a_socket_that_never_connects_stays(world: World) -> bool:
     peer = await session(world, "websocket")
     try:
-        async with asyncio.timeout(SHORT):
+        async with asyncio.timeout(patience(world)):
             await peer.packet()
     except TimeoutError:
         return True
     except Gone:
         pass
-    return False
-
-
-@mended_by("server.StrictServer._connect")
-async def a_second_connect_is_taken_for_another_client(world: World) -> bool:
-    peer = await connected(world)
-    await peer.send("40")
-    with suppress(Gone):
-        return str(await peer.packet()).startswith("40{")
     return False
 
 
@@ -382,7 +363,7 @@ async def _goes_on(world: World, *packets: str | bytes) -> bool:
     peer = await connected(world)
     await peer.send(*packets, '42["message","and on"]')
     try:
-        async with asyncio.timeout(SHORT):
+        async with asyncio.timeout(WAIT):
             while await peer.packet() != '42["message-back","and on"]':
                 pass
     except (Gone, TimeoutError):
@@ -425,7 +406,7 @@ async def an_event_that_claims_999999_attachments_is_waited_for(world: World) ->
     peer = await connected(world)
     await peer.send('45999999-["message",{"_placeholder":true,"num":0}]', *(b"x",) * 300)
     try:
-        async with asyncio.timeout(SHORT):
+        async with asyncio.timeout(patience(world)):
             await peer.packet()
     except TimeoutError:
         return True
@@ -490,7 +471,7 @@ async def bytes_for_polling_and_websocket_clients_in_one_emit_go_wrong(world: Wo
     await world.transport.emit("picture", b"\x00\xff", to="everybody")
     for peer in peers:
         try:
-            async with asyncio.timeout(SHORT):
+            async with asyncio.timeout(WAIT):
                 got = [await peer.packet(), await peer.packet()]
         except (Gone, TimeoutError):
             return True
@@ -507,17 +488,6 @@ async def an_emit_costs_a_task_for_each_recipient(world: World) -> bool:
         for peer in peers:
             assert await peer.packet() == '42["news",1]'
     return len(tasks) >= 5
-
-
-@mended_by("manager.StrictManager.basic_enter_room")
-async def a_socket_can_enter_the_room_that_is_another_sockets_own(world: World) -> bool:
-    for _ in range(2):
-        await connected(world)
-    mallory, alice = world.suite.opened
-    with suppress(ValueError):
-        await world.transport.enter_room(mallory, alice)
-        return mallory in {sid for sid, _ in world.transport.manager.get_participants("/", alice)}
-    return False
 
 
 class _Walked(dict[Any, Any]):
@@ -547,16 +517,18 @@ async def a_socket_that_leaves_walks_through_every_room(world: World) -> bool:
 
 
 @mended_by("manager.StrictManager.emit")
-async def a_question_to_a_client_that_has_left_waits_to_its_timeout(world: World) -> bool:
+async def a_question_to_a_client_that_leaves_waits_to_its_timeout(world: World) -> bool:
     peer = await connected(world)
     (sid,) = world.suite.opened
+    asking = asyncio.create_task(world.transport.call("question", to=sid, timeout=0.25))
+    await asyncio.sleep(0.05)
+    await peer.send("41")
     try:
-        asking = asyncio.create_task(world.transport.call("question", to=sid, timeout=SHORT))
-        await peer.packet() if not hasattr(world.suite, "_accept") else None
-        await peer.close()
         await asking
-    except Exception as error:
-        return type(error).__name__ == "TimeoutError"
+    except socketio.exceptions.TimeoutError:
+        return True
+    except ValueError:  # it may not be asked
+        pass
     return False
 
 
@@ -565,7 +537,7 @@ async def a_server_that_shuts_down_leaves_its_clients_connected_and_deaf(world: 
     peer = await connected(world)
     assert isinstance(peer, Socket)
     await world.suite.close()
-    return await silent(peer.ws.line)
+    return await silent(world, peer.ws.line)
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -594,14 +566,8 @@ async def test_ours_has_not(fault: Fault) -> None:
 
 
 @every_fault
-def test_the_override_that_mends_it_exists(fault: Fault) -> None:
-    import importlib
-
+def test_what_mends_it_is_there(fault: Fault) -> None:
     module, *names = fault.mended_by.split(".")
     found: Any = importlib.import_module(f"chatlab.transport.{module}")
     for name in names:
-        if not hasattr(found, name):
-            assert name in getattr(found, "__init__", found).__code__.co_names
-            return
         found = getattr(found, name)
-    assert frame is not None

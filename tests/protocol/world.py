@@ -56,7 +56,7 @@ async def serving(suite: Suite) -> AsyncIterator[World]:
             yield world
         finally:
             await world.hang_up()
-            await suite.close()
+            await suite.close(within=0.05)
     finally:
         await runner.cleanup()
 
