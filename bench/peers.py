@@ -123,7 +123,6 @@ PEERS = {
         ),
         Peer(
             "chatlab",
-            "ordered, in memory",
             "chatlab",
             "ordered, in memory",
             _CHAT + "every message ordered and kept in memory (10,000 a room)",

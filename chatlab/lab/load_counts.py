@@ -5,6 +5,8 @@ Standard library only, as all of the generator's own modules.
 
 from __future__ import annotations
 
+import asyncio
+
 __all__ = ["Counts", "LoadError"]
 
 
@@ -23,3 +25,9 @@ class Counts:
         self.refused = 0
         self.lost = 0  # connections that the server closed
         self.trouble = ""  # the first refusal or the first reason of a close
+        self.wrong = asyncio.Event()  # there is trouble: waiting for the end is of no use
+
+    def fault(self, reason: str) -> None:
+        """Something went wrong: keep the first reason."""
+        self.trouble = self.trouble or reason
+        self.wrong.set()

@@ -52,6 +52,7 @@ class Row:
     - `generator_cpu_share`: what this generator itself used of its core.
     - `memory_mb` at the end of it, `peak_mb` ever, of all servers; `kb_per_connection` for `idle`.
     - `other_cpu_seconds`: of other processes that were named, as a Valkey's.
+    - `sent`: messages in all, those of the warm-up included.
     - `missing`: acks or deliveries that had not come 5 s after the last send.
     - `pinned`: servers and generator were kept on two CPUs apart.
     """
@@ -70,6 +71,7 @@ class Row:
     p99_ms: float | None = None
     kb_per_connection: float | None = None
     other_cpu_seconds: float = 0.0
+    sent: int = 0
     missing: int = 0
     servers: int = 1
     cores: int = 1

@@ -111,7 +111,13 @@ async def acks(job: Job) -> list[Row]:
         wire.sending = False
     missing = await drained(lambda: counts.sent - counts.acks)
     row = job.row(
-        clients, span, unit="messages", count=came.acks, missing=missing, **times(latencies)
+        clients,
+        span,
+        unit="messages",
+        count=came.acks,
+        sent=counts.sent,
+        missing=missing,
+        **times(latencies),
     )
     await leave(wires)
     return [row]
@@ -135,7 +141,13 @@ async def fanout(job: Job) -> list[Row]:
     room.open = False
     missing = await drained(lambda: counts.sent * (members - 1) - counts.deliveries)
     row = job.row(
-        members, span, unit="deliveries", count=came.deliveries, missing=missing, **times(latencies)
+        members,
+        span,
+        unit="deliveries",
+        count=came.deliveries,
+        sent=counts.sent,
+        missing=missing,
+        **times(latencies),
     )
     await leave(wires)
     return [row]
@@ -159,7 +171,13 @@ async def rooms(job: Job) -> list[Row]:
         lambda: counts.sent - counts.acks + counts.sent * (size - 1) - counts.deliveries
     )
     row = job.row(
-        clients, span, unit="deliveries", count=came.deliveries, missing=missing, **times(latencies)
+        clients,
+        span,
+        unit="deliveries",
+        count=came.deliveries,
+        sent=counts.sent,
+        missing=missing,
+        **times(latencies),
     )
     await leave(wires)
     return [row]
@@ -185,7 +203,13 @@ async def steady(job: Job) -> list[Row]:
         lambda: counts.sent - counts.acks + counts.sent * (size - 1) - counts.deliveries
     )
     row = job.row(
-        clients, span, unit="messages", count=came.acks, missing=missing, **times(latencies)
+        clients,
+        span,
+        unit="messages",
+        count=came.acks,
+        sent=counts.sent,
+        missing=missing,
+        **times(latencies),
     )
     await leave(wires)
     return [row]
@@ -236,7 +260,13 @@ async def across(job: Job) -> list[Row]:
     listener.sending = False
     missing = await drained(lambda: counts.sent - counts.deliveries)
     row = job.row(
-        2, span, unit="messages", count=came.deliveries, missing=missing, **times(latencies)
+        2,
+        span,
+        unit="messages",
+        count=came.deliveries,
+        sent=counts.sent,
+        missing=missing,
+        **times(latencies),
     )
     await leave(pair)
     return [row]

@@ -73,7 +73,7 @@ class Wire(asyncio.Protocol):
     def _fail(self, reason: str) -> None:
         self._closing = True
         self.counts.lost += 1
-        self.counts.trouble = self.counts.trouble or reason
+        self.counts.fault(reason)
         for waiting in (self.entered, *self._answers.values()):
             if not waiting.done():
                 waiting.set_exception(LoadError(reason))
@@ -238,7 +238,7 @@ class Wire(asyncio.Protocol):
         self.counts.refused += data.count(b'"ok":false')
         place = data.find(b'"ok":false')
         said = data[place : place + 200].split(b"}")[0].decode(errors="replace")
-        self.counts.trouble = self.counts.trouble or f"send-message was refused: {said}"
+        self.counts.fault(f"send-message was refused: {said}")
 
 
 async def connect(
