@@ -46,7 +46,7 @@ CITED: Final[Mapping[str, Sequence[Cited]]] = {
 
 
 def bars(
-    series: Mapping[str, Mapping[str, float]],
+    series: Mapping[str, Mapping[str, float | None]],
     unit: str,
     *,
     title: str = "",
@@ -55,7 +55,8 @@ def bars(
     """Draw a group of bars for each key, one for each series, with the figure at its end.
 
     `series` maps a name ("" for a single one without legend) to key and value; all have the keys of
-    the first. Returns the axes; end the cell with `plt.show()`.
+    the first. None is a figure that nothing came of: that is said instead of a bar. Returns the
+    axes; end the cell with `plt.show()`.
     """
     keys = list(next(iter(series.values())))
     axes = chart(title, x=unit, height=0.9 + 0.3 * len(keys) * max(1.3, len(series)))
@@ -66,7 +67,7 @@ def bars(
 
 
 def _fill(
-    axes: Any, series: Mapping[str, Mapping[str, float]], keys: Sequence[str], *, log: bool
+    axes: Any, series: Mapping[str, Mapping[str, float | None]], keys: Sequence[str], *, log: bool
 ) -> None:
     height = 0.78 / len(series)
     looks = zip(COLOURS.values(), _HATCHES, strict=True)
@@ -75,7 +76,7 @@ def _fill(
     ):
         drawn = axes.barh(
             [place + (row - (len(series) - 1) / 2) * height for place in range(len(keys))],
-            [values.get(key, 0.0) for key in keys],
+            [values[key] or 0.0 for key in keys],
             height=height * 0.9,
             label=name,
             color=colour,
@@ -83,7 +84,7 @@ def _fill(
             hatch=hatch,
             linewidth=0.5,
         )
-        axes.bar_label(drawn, [figure(values.get(key, 0.0)) for key in keys], padding=4)
+        axes.bar_label(drawn, [figure(values[key]) for key in keys], padding=4)
     axes.set_yticks(range(len(keys)), keys)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
@@ -92,11 +93,13 @@ def _fill(
         axes.set_xscale("log")
 
 
-def figure(value: float) -> str:
+def figure(value: float | None) -> str:
     """Two digits that count, as many as a short measurement has: 0.34, 8.1, 57, 1,200.
 
     A whole number, as others published it, is shown as it is.
     """
+    if value is None:
+        return "none came in time"
     if value >= 100 and value != int(value):
         size = 10 ** (len(str(int(value))) - 2)
         return f"{round(value / size) * size:,.0f}"

@@ -133,5 +133,5 @@ def profile_chart(costs: Mapping[str, Mapping[str, float]], unit: str, *, title:
     End the cell with `plt.show()`.
     """
     seen = [part for part in PARTS if any(parts.get(part) for parts in costs.values())]
-    series = {name: {part: parts[part] for part in seen} for name, parts in costs.items()}
+    series = {name: {part: parts.get(part) for part in seen} for name, parts in costs.items()}
     return bars(series, unit, title=title)
