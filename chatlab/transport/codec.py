@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["JSON", "encode_json"]
+__all__ = ["JSON", "decode_json", "encode_json"]
 
 encode_json = msgspec.json.Encoder().encode
 """A value, or a struct, as compact JSON bytes. Raises `TypeError` or `UnicodeEncodeError`."""
 
-_decode = msgspec.json.Decoder().decode
+decode_json = msgspec.json.Decoder().decode
+"""The value of strict JSON text. Raises `msgspec.DecodeError` and more: see `JSON.loads`."""
 
 
 def _whole_number(digits: str) -> int | float:
@@ -43,7 +44,7 @@ class JSON:
         field, where a parse error would close the socket.
         """
         try:
-            return _decode(text)
+            return decode_json(text)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             try:
                 return json.loads(text, parse_int=_whole_number)

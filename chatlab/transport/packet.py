@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chatlab.transport.codec import JSON, encode_json
+from chatlab.transport.codec import JSON, decode_json, encode_json
 from chatlab.transport.frame import BINARY, frame
 
 __all__ = ["RESERVED_EVENTS", "MalformedPacket", "Packet", "encode", "encode_event", "event_of"]
@@ -101,16 +101,17 @@ class Packet:
 
 def event_of(body: str) -> list[Any]:
     """The name and the arguments of an event's JSON. Raises `MalformedPacket`."""
-    data = _loads(body)
+    try:
+        data = decode_json(body)
+    except Exception:
+        data = _loads(body)
     _check_event(data)
     return data  # type: ignore[no-any-return]
 
 
 def _check_event(data: Any) -> None:
-    if not isinstance(data, list) or not data:
+    if not isinstance(data, list) or not data or not isinstance(data[0], str):
         raise MalformedPacket("an event is a list that begins with its name")
-    if not isinstance(data[0], str):
-        raise MalformedPacket("an event's name is a string")
     if data[0] in RESERVED_EVENTS:
         raise MalformedPacket("the event's name is reserved")
 

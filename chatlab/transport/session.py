@@ -56,6 +56,7 @@ class Session:
     session: dict[str, Any] = field(default_factory=dict)  # python-socketio's get_session()
     closed: bool = False
     upgrading: bool = False
+    posting: bool = False
     websocket: WebSocket | None = None
     credit: int = FREE_FRAMES
     unread: int = 0  # bytes that wait for a poll
@@ -63,7 +64,6 @@ class Session:
     _corked: bool = False
     _held: deque[str | bytes] | None = None
     _poll: asyncio.Future[None] | None = None
-    _posting: bool = False
     _farewell: str = _CLOSE  # what the last poll gets when nothing else is there
     _heartbeat: asyncio.TimerHandle | None = None
 
@@ -77,10 +77,8 @@ class Session:
             self.write(frame(data, BINARY))
 
     async def send(self, pkt: Any) -> None:
-        """Queue a packet of python-engineio's; its `send()` and `send_packet()` call this."""
-        encoded = pkt.encode()
-        binary = isinstance(encoded, bytes)
-        self.write(frame(encoded, BINARY) if binary else frame(encoded.encode()))
+        """What python-engineio calls with a message packet."""
+        self.push(pkt.data)
 
     def write(self, framed: bytes) -> None:
         """Queue an encoded frame without waiting; it leaves with all others of this loop pass."""
@@ -172,7 +170,8 @@ class Session:
             self._held.append(data)
         elif not self.closed:
             try:
-                waiting = self._handle(data)
+                message = data[:1] == "4"  # nearly all are
+                waiting = self.engine.received(self, data[1:]) if message else self._handle(data)
             except Exception as error:
                 self._failed(error)
             else:
@@ -190,9 +189,9 @@ class Session:
 
         Raises `MalformedPacket` when the session had to end for what is in it.
         """
-        if self._posting:
-            raise MalformedPacket("two bodies at a time")
-        self._posting = True
+        if self.posting or self.upgraded:
+            raise MalformedPacket("two bodies at a time, or one behind an upgrade")
+        self.posting = True
         try:
             for packet in packets:
                 if self.closed:
@@ -206,7 +205,7 @@ class Session:
             self._failed(error)
             raise MalformedPacket("the session is closed") from error
         finally:
-            self._posting = False
+            self.posting = False
 
     def _handle(self, data: str | bytes) -> Awaitable[None] | None:
         """Handle one packet; what is returned has to be awaited before the next one."""
@@ -343,17 +342,14 @@ class Probe:
         self.websocket: WebSocket | None = None
 
     def received(self, data: str | bytes) -> None:
-        """Only `2probe` and then `5` lead anywhere."""
-        session, websocket = self._session, self.websocket
+        """Only `2probe` and then `5`, with no polling body on its way, lead anywhere."""
+        session, websocket, step = self._session, self.websocket, self._step
+        taken = session.closed or session.upgraded or (session.upgrading and step == "2probe")
         if websocket is None:
             return
-        if (
-            data != self._step
-            or session.closed
-            or (session.upgraded or (session.upgrading and self._step == "2probe"))
-        ):
+        if data != step or taken or session.posting:
             websocket.close()
-        elif data == "2probe":
+        elif step == "2probe":
             self._step = "5"
             websocket.send([frame(b"3probe")])
             session.probed()
