@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TextIO
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 __all__ = ["Budget", "set_up"]
 
 LONGEST: Final = 10_000
@@ -75,6 +77,18 @@ def _clean(text: str) -> str:
 
 def _client(record: logging.LogRecord) -> str:
     return str(getattr(record, "client", ""))
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Make one line of what is no HTTP; aiohttp 3.14.5 logs a traceback for it, as for a crash."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError):
+        return True
+    client = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+    record.msg, record.args = "%s sent what is no HTTP: %s", (client, type(error).__name__)
+    record.exc_info = record.exc_text = None
+    record.levelno, record.levelname, record.client = logging.INFO, "INFO", client
+    return logging.getLogger("chatlab").isEnabledFor(logging.INFO)
 
 
 @dataclass(slots=True)
@@ -175,6 +189,7 @@ def set_up(level: str, form: str, lines: int = 5) -> None:
     """
     handler = _Lines(Budget(lines))
     handler.setFormatter(_Json() if form == "json" else _OneLine())
+    handler.addFilter(_is_wanted)
     logger = logging.getLogger("chatlab")
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())

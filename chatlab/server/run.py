@@ -17,6 +17,7 @@ from aiohttp import web
 from chatlab.errors import SettingsError
 from chatlab.server import logs
 from chatlab.server.app import ChatServer
+from chatlab.server.strangers import close_silent
 from chatlab.settings import Settings
 
 __all__ = ["serve"]
@@ -24,6 +25,13 @@ __all__ = ["serve"]
 log = logging.getLogger(__name__)
 
 CLOSE_CONNECTIONS_SECONDS = 0.2
+
+IDLE_SECONDS = 180.0
+"""For which a connection is kept for another request: longer than balancers keep theirs (Caddy:
+120 s), or they would send requests into closed ones. aiohttp's own default is an hour."""
+
+REST_OF_BODY_SECONDS = 1.0
+"""For which the rest of a request that is answered already is read and thrown away."""
 
 
 def serve(settings: Settings, *, show_secret: bool = False) -> None:
@@ -53,8 +61,11 @@ async def _serve(settings: Settings, *, show_secret: bool) -> None:
         handle_signals=False,
         access_log=None,
         shutdown_timeout=CLOSE_CONNECTIONS_SECONDS,
+        keepalive_timeout=IDLE_SECONDS,
+        lingering_time=REST_OF_BODY_SECONDS,
     )
     await runner.setup()
+    watch = asyncio.create_task(close_silent(runner, within=settings.connect_timeout))
     try:
         stop = _stop_on_signal()
         site = web.TCPSite(runner, settings.host, settings.port)
@@ -72,6 +83,7 @@ async def _serve(settings: Settings, *, show_secret: bool) -> None:
         await site.stop()
         await server.shut_down()
     finally:
+        watch.cancel()
         await runner.cleanup()
 
 
