@@ -1,8 +1,7 @@
 """Connections that have not sent a request: closed in time, since nobody knows them yet.
 
-aiohttp 3.14.5 sets a timer for them whose callback does nothing before the first request, so that
-half a request holds a descriptor for ever; tests/server/test_strangers.py would notice a repair.
-What has become a request is the transport's business.
+aiohttp 3.14.5 gives them as long as it keeps a connection between two requests, so that half a
+request holds a descriptor for minutes. What has become a request is the transport's business.
 """
 
 from __future__ import annotations
