@@ -15,7 +15,6 @@ import pytest
 from chatlab.transport import Handshake
 from tests.protocol.peers import (
     Gone,
-    Polling,
     Way,
     connect,
     connected,
@@ -68,17 +67,6 @@ async def test_an_unknown_namespace_is_invalid_and_the_socket_may_go_on(
     await peer.send(f"40{name}")
     assert await peer.packet() == f'44{name},{{"message":"Invalid namespace"}}'
     assert await connect(peer)
-
-
-async def test_a_client_that_asks_for_one_unknown_namespace_after_another_is_not_kept(
-    calm: World,
-) -> None:
-    async with strict(connect_timeout=0.3, ping_interval=60.0) as world:
-        peer = await session(world, "websocket")
-        with pytest.raises((Gone, ConnectionError)):
-            for number in range(100_000):
-                await peer.send(f"40/random{number}")
-                assert str(await peer.packet()).startswith("44/random")
 
 
 async def test_each_namespace_has_a_session_id_of_its_own(calm: World) -> None:
@@ -304,15 +292,3 @@ async def test_the_handshake_names_its_namespace_and_its_request(calm: World) ->
         assert handshake.namespace == "/custom"
         assert handshake.auth == {"token": "abc"}
         assert handshake.request.remote == "127.0.0.1"
-
-
-async def test_sockets_without_a_connect_are_bounded_and_the_next_are_told_to_wait() -> None:
-    async with strict(max_unauthenticated=2, ping_interval=60.0, connect_timeout=5.0) as world:
-        first = await Polling.open(world)
-        await session(world, "websocket")
-        answer = await first.post("3")
-        assert answer.status == 200
-        with pytest.raises(AssertionError, match="503"):
-            await Polling.open(world)
-        await connect(first)
-        await Polling.open(world)  # one has connected: there is room again

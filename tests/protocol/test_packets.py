@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.protocol.peers import Gone, Way, connect, connected, every_way
-from tests.protocol.world import World, strict
+from tests.protocol.world import Gate, World, strict
 from tests.server.peer import until
 
 
@@ -72,19 +72,19 @@ async def test_a_hundred_events_are_answered_in_order(calm: World, way: Way) -> 
 async def test_an_event_is_not_handled_before_the_one_that_the_application_waits_for(
     way: Way,
 ) -> None:
-    gate = asyncio.Event()
     async with strict(ping_interval=60.0) as world:
-        world.suite.handling = lambda _name, args: gate.wait() if args == [0] else None
+        gate = Gate(world)
         peer = await connected(world, way)
-        sending = asyncio.create_task(peer.send(*(f'42["message",{n}]' for n in range(5))))
+        sending = asyncio.create_task(peer.send(*(f'42["message",{n}]' for n in range(1, 6))))
+        await gate.reached.wait()
         other = await connected(world)
         await other.send('42["message","others go on"]')
         assert await other.packet() == '42["message-back","others go on"]'
         assert [args for _, args in world.suite.events] == [["others go on"]]
-        gate.set()
+        gate.open()
         await sending
         assert [await peer.packet() for _ in range(5)] == [
-            f'42["message-back",{n}]' for n in range(5)
+            f'42["message-back",{n}]' for n in range(1, 6)
         ]
 
 

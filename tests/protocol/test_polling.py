@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 
-from tests.protocol.peers import ENGINE, Gone, Polling, ask
+from tests.protocol.peers import ENGINE, Gone, Polling, ask, connected
 from tests.protocol.wire import Line, chunked, head
-from tests.protocol.world import World, strict
+from tests.protocol.world import Gate, World, strict
 from tests.server.peer import until
 
 
@@ -181,6 +181,20 @@ async def test_a_body_that_never_ends_does_not_hold_the_session(calm: World) -> 
     line.abort()
     await peer.send("4afterwards")
     assert await peer.packet() == "4afterwards"
+
+
+async def test_a_second_body_while_one_is_handled_ends_the_session(calm: World) -> None:
+    gate = Gate(calm)
+    peer = await connected(calm, "polling")
+    assert isinstance(peer, Polling)
+    posting = asyncio.create_task(peer.post('42["message",1]\x1e42["message",2]'))
+    await gate.reached.wait()
+    assert (await peer.post('42["message",3]')).status == 400
+    gate.open()
+    assert (await posting).status in (200, 400)
+    await until(lambda: calm.suite.closed)
+    assert ("message", [3]) not in calm.suite.events
+    assert ("message", [2]) not in calm.suite.events
 
 
 async def test_half_a_body_is_no_message(calm: World, caplog: pytest.LogCaptureFixture) -> None:

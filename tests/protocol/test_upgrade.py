@@ -20,7 +20,7 @@ from tests.protocol.peers import (
 )
 from tests.protocol.test_polling import waiting
 from tests.protocol.wire import CLOSE, Refused, WebSocket, frame, whole
-from tests.protocol.world import World, strict
+from tests.protocol.world import Gate, World, strict
 from tests.server.peer import until
 
 
@@ -167,6 +167,24 @@ async def test_what_the_client_posts_before_the_upgrade_comes_before_what_it_sen
         got.append(await ws.message())
     assert got == [f'42["message-back",{number}]' for number in (1, 2, 3)]
     assert calm.suite.events == [("message", [number]) for number in (1, 2, 3)]
+
+
+async def test_the_websocket_does_not_overtake_a_body_that_is_still_being_handled(
+    calm: World,
+) -> None:
+    gate = Gate(calm)
+    peer = await Polling.open(calm)
+    await connect(peer)
+    posting = asyncio.create_task(peer.send('42["message",1]', '42["message",2]'))
+    await gate.reached.wait()
+    ws = await probing(calm, peer)
+    await ws.send("5", '42["message",3]')
+    await until(lambda: calm.sessions()[peer.sid].upgraded)
+    await calm.turn()
+    gate.open()
+    await posting
+    got = [await ws.message() for _ in range(3)]
+    assert got == [f'42["message-back",{number}]' for number in (1, 2, 3)]
 
 
 LOST = {

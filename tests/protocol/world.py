@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
+from tests.protocol.peers import ask
 from tests.protocol.suite_server import StockSuite, StrictSuite, Suite
 from tests.protocol.wire import Place
 from tests.server.peer import until
@@ -27,6 +29,11 @@ class World(Place):
     def sessions(self) -> dict[str, Any]:
         """The Engine.IO sessions of both endpoints, by their ids."""
         return {**self.transport.eio.sockets, **self.suite.engine.sockets}
+
+    async def turn(self) -> None:
+        """Let the server handle what has reached this machine."""
+        answer = await ask(self, "GET", "/nothing")
+        assert answer.status == 404
 
     def remembered(self) -> list[str]:
         """The registries that still know somebody."""
@@ -75,3 +82,22 @@ async def stock(**limits: Any) -> AsyncIterator[World]:
     """python-socketio's own classes, whatever they may leave behind."""
     async with serving(StockSuite(**limits)) as world:
         yield world
+
+
+class Gate:
+    """A handler that holds one event, [1], until it is opened."""
+
+    def __init__(self, world: World) -> None:
+        self.reached = asyncio.Event()
+        self._open = asyncio.Event()
+        world.suite.handling = self._handle
+
+    def _handle(self, _name: str, args: list[Any]) -> Awaitable[None] | None:
+        return self._wait() if args == [1] else None
+
+    async def _wait(self) -> None:
+        self.reached.set()
+        await self._open.wait()
+
+    def open(self) -> None:
+        self._open.set()
