@@ -21,6 +21,7 @@ from chatlab.server.acks import Event
 from chatlab.server.admission import Admission
 from chatlab.server.chat import Chat
 from chatlab.server.dispatch import Dispatch
+from chatlab.server.frames import FrameBudget
 from chatlab.server.health import Health
 from chatlab.server.leases import LeasedBuckets
 from chatlab.server.limits import UserBuckets
@@ -207,6 +208,7 @@ class ChatServer:
         return StrictServer(
             **common,
             address_of=self._proxies.client,
+            allowance=FrameBudget(settings.whole_user_frame_rate, self.sessions.user_of).allowance,
             connect_timeout=settings.connect_timeout,
             max_attachments=settings.max_attachments,
             max_payload_packets=settings.max_payload_packets,

@@ -71,6 +71,11 @@ class Sessions:
     def get(self, sid: str) -> Session | None:
         return self._by_sid.get(sid)
 
+    def user_of(self, sid: str) -> str | None:
+        """Whose a socket is; None when it is not in."""
+        session = self._by_sid.get(sid)
+        return session.user if session is not None else None
+
     def remove(self, sid: str) -> Session | None:
         """Take a socket out; returns its session, None when it was not in."""
         session = self._by_sid.pop(sid, None)
