@@ -17,8 +17,8 @@ __all__ = ["FrameBudget"]
 class FrameBudget:
     """A token bucket for each user: `rate.per_second` frames flow in, `rate.burst` fit.
 
-    `user_of(sid)` is whose a socket is, None when it is gone. Kept is the time at which a user's bucket is full again (the generic cell rate algorithm, ITU-T
-    I.371); a user whose bucket is full is not remembered.
+    `user_of(sid)` is whose a socket is, None when it is gone. Kept is the time at which a bucket is
+    full again (the generic cell rate algorithm, ITU-T I.371); of a full one nothing is.
     """
 
     SWEEP_EVERY = 1024  # new users between two looks for full buckets
