@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from chatlab.transport import Handshake
 from tests.protocol.peers import (
     ENGINE,
     SEPARATOR,
@@ -169,9 +170,26 @@ async def test_what_the_client_posts_before_the_upgrade_comes_before_what_it_sen
     assert calm.suite.events == [("message", [number]) for number in (1, 2, 3)]
 
 
-async def test_the_websocket_does_not_overtake_a_body_that_is_still_being_handled(
-    calm: World,
-) -> None:
+async def test_the_probe_may_come_while_a_connect_is_still_decided_on(calm: World) -> None:
+    # The official client posts its CONNECT and opens the websocket at once.
+    gate = asyncio.Event()
+
+    async def slowly(_handshake: Handshake) -> None:
+        await gate.wait()
+
+    calm.suite.connecting = slowly
+    peer = await Polling.open(calm)
+    posting = asyncio.create_task(peer.send("40"))
+    await until(lambda: calm.transport.pending_connects)
+    ws = await probing(calm, peer)
+    assert (await peer.get()).text == "6"
+    gate.set()
+    await posting
+    await ws.send("5")
+    assert str(await ws.message()).startswith("40{")
+
+
+async def test_no_websocket_overtakes_a_body_that_is_still_being_handled(calm: World) -> None:
     gate = Gate(calm)
     peer = await Polling.open(calm)
     await connect(peer)
@@ -179,12 +197,17 @@ async def test_the_websocket_does_not_overtake_a_body_that_is_still_being_handle
     await gate.reached.wait()
     ws = await probing(calm, peer)
     await ws.send("5", '42["message",3]')
-    await until(lambda: calm.sessions()[peer.sid].upgraded)
-    await calm.turn()
+    answer = await ws.frame()  # refused: the session goes on by polling
+    assert answer is None or answer.opcode == CLOSE
     gate.open()
     await posting
-    got = [await ws.message() for _ in range(3)]
-    assert got == [f'42["message-back",{number}]' for number in (1, 2, 3)]
+    got = [packet for packet in [await peer.packet() for _ in range(2)] if packet != "6"]
+    while len(got) < 2:
+        got.append(await peer.packet())
+    assert got == ['42["message-back",1]', '42["message-back",2]']
+    upgraded = await peer.upgraded()
+    await upgraded.send('42["message",3]')
+    assert await upgraded.packet() == '42["message-back",3]'
 
 
 LOST = {
