@@ -18,7 +18,7 @@ from tests.fuzz.frames import BINARY, TEXT, Frame
 from tests.fuzz.script import Script, Step
 from tests.fuzz.wire import PATIENCE, Wire, connect
 
-__all__ = ["Player", "Witness", "play"]
+__all__ = ["HANDSHAKE", "Player", "Witness", "encoded", "play", "request"]
 
 _BLANKS: Final = {
     "{deep}": "[" * 30_000,
@@ -26,11 +26,14 @@ _BLANKS: Final = {
     "{full}": "x" * 60_000,
     "{over}": "x" * 70_000,
 }
-_HANDSHAKE: Final = (
+HANDSHAKE: Final = (
     "GET /socket.io/?EIO=4&transport=websocket{sid} HTTP/1.1\r\nHost: localhost\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+_IDLE: Final = 0.005
+"""Seconds after which a poll is taken to be waiting."""
+
 _UNKNOWN: Final = "no-such-session"
 
 
@@ -65,7 +68,7 @@ class Witness:
         """Connect and, where there is a chat, join. Raises `AssertionError` where that fails."""
         self._wire = await connect(self._port)
         self._wire.on_packet = self._got
-        self._wire.write(_HANDSHAKE.format(sid="").encode())
+        self._wire.write(HANDSHAKE.format(sid="").encode())
         self._write("40" + (json.dumps({"token": self._token}) if self._token else ""))
         if self._token:
             joined = await self._call("join-room", {"room": "general"})
@@ -198,7 +201,7 @@ class Player:
             await wire.until(lambda: wire.statuses)
         if step.transport == "websocket":
             early = b"".join(self._message(packet, actor) for packet in step.early)
-            wire.write(_HANDSHAKE.format(sid="").encode() + early)
+            wire.write(HANDSHAKE.format(sid="").encode() + early)
             actor.wire = wire
         else:
             wire.write(request("GET", "EIO=4&transport=polling"))
@@ -240,7 +243,7 @@ class Player:
     async def _upgrade(self, step: steps.Upgrade, actor: _Actor) -> None:
         wire = await self._connect()
         messages = b"".join(self._message(packet, actor) for packet in step.packets)
-        handshake = _HANDSHAKE.format(sid=f"&sid={actor.sid}").encode()
+        handshake = HANDSHAKE.format(sid=f"&sid={actor.sid}").encode()
         wire.write(handshake + messages if step.early else handshake)
         if not step.early:
             await wire.until(lambda: wire.statuses)
@@ -286,17 +289,24 @@ class Player:
                     f"a connection stays open after its client's end: {wire.statuses}"
                 )
         if self.tidy:
-            closers = [await self._close(sid) for sid in sorted(self._sids)]
-            for wire in closers:
-                if not await wire.until(lambda wire=wire: wire.statuses):
-                    self.faults.append("the end of a session is not answered")
-                wire.end()
-                await wire.closed()
+            await asyncio.gather(*(self._close(sid) for sid in sorted(self._sids)))
 
-    async def _close(self, sid: str) -> Wire:
+    async def _close(self, sid: str) -> None:
+        """Fetch what a session has left, as a polling client does, and end it."""
+        query = f"EIO=4&transport=polling&sid={sid}"
+        while True:
+            poll = await self._connect()
+            poll.write(request("GET", query))
+            await poll.until(lambda poll=poll: poll.statuses, _IDLE)
+            if poll.statuses != [200] or poll.packets[0] in ("1", "6"):
+                break
+            await _leave(poll)
         wire = await self._connect()
-        wire.write(request("POST", f"EIO=4&transport=polling&sid={sid}", b"1"))
-        return wire
+        wire.write(request("POST", query, b"1"))
+        if not await wire.until(lambda: wire.statuses):
+            self.faults.append("the end of a session is not answered")
+        await _leave(poll)
+        await _leave(wire)
 
     # --- blanks --------------------------------------------------------------------------------
 
@@ -317,6 +327,11 @@ class Player:
             else:
                 text = text.replace(blank.encode(), value.encode())
         return text
+
+
+async def _leave(wire: Wire) -> None:
+    wire.end()
+    await wire.closed()
 
 
 async def play(port: int, token_of: Callable[[str], str], script: Script, **how: Any) -> list[str]:

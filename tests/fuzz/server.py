@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from aiohttp import web
 
 from chatlab.server import ChatServer, logs
 from chatlab.settings import Settings
+from chatlab.transport import engine, websocket
 from tests.protocol.suite_server import StrictSuite
 
 __all__ = ["SECRET"]
@@ -34,8 +35,6 @@ SECRET: Final = "a secret of the fuzzer that is long enough"
 # What may grow: what was said in the rooms, how often what happened, whose bucket is not full yet.
 _MAY_GROW: Final = frozenset(("log", "storage", "directory", "metrics", "health", "settings"))
 _OWN: Final = ("chatlab.", "engineio.", "socketio.", "tests.")
-# aiohttp 3.14.5 logs whatever is no HTTP as an error with a traceback.
-_NOT_HTTP: Final = "aiohttp.http_exceptions."
 _CONTAINERS: Final = (dict, list, set)
 
 
@@ -47,6 +46,7 @@ class Complaints(io.TextIOBase):
 
     def __init__(self) -> None:
         self.kept: list[str] = []
+        self.messages: deque[str] = deque(maxlen=1000)
         self.lines = 0
         sys.unraisablehook = self._unraisable
         threading.excepthook = lambda lost: self._keep(
@@ -66,11 +66,12 @@ class Complaints(io.TextIOBase):
         except ValueError:
             self._keep(text)
             return
+        self.messages.append(line["message"])
         library = line["logger"].startswith(("asyncio", "aiohttp"))
-        if "error" in line or line["level"] in ("error", "critical") or library:
-            told = f"{line['level']} {line['logger']}: {line['message']}\n{line.get('error', '')}"
-            if not (library and _NOT_HTTP in told):
-                self._keep(told)
+        bad = ("warning", "error", "critical") if library else ("error", "critical")
+        if "error" in line or line["level"] in bad:
+            told = f"{line['level']} {line['logger']}: {line['message']}"
+            self._keep(f"{told}\n{line.get('error', '')}")
 
     def _unraisable(self, lost: Any) -> None:
         told = "".join(traceback.format_exception(lost.exc_value)[-6:])
@@ -185,6 +186,8 @@ def _census() -> dict[str, int]:
 async def serve(kind: str, options: Mapping[str, Any], *, debug: bool) -> None:
     """Serve, and answer commands, until stdin ends."""
     complaints = Complaints()
+    # How long a server waits for the last words of clients who say none: thousands of times here.
+    engine.LAST_POLL = websocket.CLOSE_WAIT = 0.05
     sys.stderr = complaints
     logs.set_up("info", "json", 0)
     loop = asyncio.get_running_loop()
@@ -200,6 +203,7 @@ async def serve(kind: str, options: Mapping[str, Any], *, debug: bool) -> None:
         "memory": _memory,
         "census": _census,
         "lines": lambda: complaints.lines,
+        "logged": lambda: list(complaints.messages),
     }
     lines: asyncio.Queue[str] = asyncio.Queue()
 

@@ -10,9 +10,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from chatlab.server.auth import Tokens
 from chatlab.settings import Settings
@@ -21,6 +22,8 @@ from tests.fuzz.script import Script
 from tests.fuzz.server import SECRET
 
 __all__ = ["Target"]
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).absolute().parents[2]
 
@@ -99,11 +102,14 @@ class Target:
         self.ask("remember")
         self.check(script)
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a client of one's own."""
+        return self._runner.run(work)
+
     def play(self, script: Script, *, tidy: bool = True) -> list[str]:
         """Play a script; returns what clients could see of a fault."""
         self._played += 1
-        playing = play(self.port, self.token, script, number=self._played, tidy=tidy)
-        return self._runner.run(playing)
+        return self.run(play(self.port, self.token, script, number=self._played, tidy=tidy))
 
     def check(self, script: Script, *, settle: float = 5.0, tidy: bool = True) -> None:
         """Play a script. Raises `AssertionError` for every fault, complaint and residue."""

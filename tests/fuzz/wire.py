@@ -34,7 +34,6 @@ class Wire(asyncio.Protocol):
         self.faults: list[str] = []
         self.ended = False
         self.close_code: int | None = None
-        self.answers_pings = True
         self.on_packet: Callable[[str], None] = lambda packet: None
         self.bodiless = False  # the answer to HEAD has a length and no body
         self._said_all = False
@@ -180,6 +179,7 @@ class Wire(asyncio.Protocol):
             self.close_code in _NEVER_SENT or not 1000 <= self.close_code <= 4999
         ):
             self.faults.append(f"close code {self.close_code}: {payload[2:]!r}")
+        self.write(Frame(CLOSE, payload[:2]).encode())
 
     def _data(self, opcode: int, payload: bytes, *, fin: bool) -> None:
         if opcode != CONTINUATION:
@@ -191,7 +191,7 @@ class Wire(asyncio.Protocol):
         if self._binary:
             return
         packet = self._message.decode()
-        if packet == "2" and self.answers_pings:
+        if packet == "2":
             self.write(Frame(TEXT, b"3").encode())
         self._take(packet)
 
