@@ -7,6 +7,7 @@ decide how a socket goes on or ends.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -31,6 +32,7 @@ from tests.server.peer import until
 
 LIMIT = 10_000
 OFFER = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
+DEFLATED_END = b"\x00\x00\xff\xff"  # which RFC 7692 leaves out
 PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
 
 
@@ -222,6 +224,24 @@ async def test_compression_can_be_switched_on() -> None:
         assert plain.ws.agreed is None
         await plain.send("4" + "x" * 5000)
         assert await plain.packet() == "4" + "x" * 5000
+
+
+async def test_a_window_is_kept_over_messages_unless_the_client_forbids_it() -> None:
+    async with strict(compression=True, ping_interval=60.0) as world:
+        peer = await Socket.open(world, ENGINE, headers=OFFER)
+        window = zlib.decompressobj(wbits=-15)
+        for _ in range(3):
+            await peer.send("4" + "hello " * 100)
+            answer = await peer.ws.frame()
+            assert answer is not None
+            payload = window.decompress(answer.payload + DEFLATED_END)
+            assert payload == b"4" + b"hello " * 100
+        forbidding = [(OFFER[0][0], "permessage-deflate; server_no_context_takeover")]
+        peer = await Socket.open(world, ENGINE, headers=forbidding)
+        assert "server_no_context_takeover" in str(peer.ws.agreed)
+        for _ in range(3):
+            await peer.send("4" + "hello " * 100)
+            assert await peer.packet() == "4" + "hello " * 100  # each unpacked by itself
 
 
 async def test_a_small_frame_that_unpacks_to_a_large_one_is_refused() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.protocol.peers import ask
 from tests.protocol.suite_server import StockSuite, StrictSuite, Suite
 from tests.protocol.wire import Place
 from tests.server.peer import until
@@ -29,11 +28,6 @@ class World(Place):
     def sessions(self) -> dict[str, Any]:
         """The Engine.IO sessions of both endpoints, by their ids."""
         return {**self.transport.eio.sockets, **self.suite.engine.sockets}
-
-    async def turn(self) -> None:
-        """Let the server handle what has reached this machine."""
-        answer = await ask(self, "GET", "/nothing")
-        assert answer.status == 404
 
     def remembered(self) -> list[str]:
         """The registries that still know somebody."""
