@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -222,12 +222,14 @@ class ChatServer:
     def _opened(self, sid: str, handshake: Handshake) -> None:
         self.dispatch.open(self.admission.open(sid, handshake))
 
-    async def _closed(self, sid: str, reason: str) -> None:
+    def _closed(self, sid: str, reason: str) -> Awaitable[None] | None:
+        # At once, not in a task: a join that is just waiting must not go on with this socket.
         session = self.sessions.remove(sid)
         self.dispatch.close(sid)
-        if session is not None:
-            self.admission.close(session, reason)
-            await self.rooms.leave_all(session)
+        if session is None:
+            return None
+        self.admission.close(session, reason)
+        return self.rooms.leave_all(session)
 
     def _feed(self, room: str, deliveries: Sequence[Delivery]) -> None:
         self.metrics.feed_messages += len(deliveries)
