@@ -87,7 +87,8 @@ plt.show()
 
 # %% [markdown]
 # *What to notice:* the line was drawn from the first and the last point. The one in the middle was not
-# asked: it is the test. The nearer it lies, the more the two prices explain.
+# asked: it is the test. The nearer it lies, the more the two prices explain. Where it lies above, the first
+# deliveries of a message cost more than the later ones, and two prices are a little too simple.
 #
 # <details><summary>The same in JavaScript</summary>
 #
@@ -124,7 +125,7 @@ plt.show()
 # %% [markdown]
 # *What to notice:* at full speed the server pays far less. What has come in the meantime is read together, and
 # what leaves for one client is written together. So a quiet server's CPU, multiplied, promises too little. Full
-# speed is what others publish, and promises too much, as you will see.
+# speed is what a benchmark shows, and promises too much, as you will see.
 #
 # ## What a connection costs
 #
@@ -133,7 +134,7 @@ plt.show()
 
 # %%
 with process("--no-limits", name="fresh") as fresh:
-    quiet, _ = await load.park(fresh, connections=300, first=100, rest=0)
+    quiet, _ = await load.park(fresh, connections=500, first=20, rest=0)
     arriving = await load.connects(fresh, seconds=1, warm_up=0.3)
 kb = quiet.kb_per_connection
 facts = {"KB a connection": kb, "connections let in a second": arriving.per_second}
@@ -142,10 +143,11 @@ tiles(facts)
 plt.show()
 
 # %% [markdown]
-# 100 clients come and go first, for what a server loads for its first clients is not the price of a
-# connection. Then 300 come and stay. The difference is divided by 300, not the whole by 400: the empty server
-# has its tens of megabytes anyway. Memory is taken in blocks of up to a megabyte, so 300 tell 10 KB from 30, not
-# 10 from 12. More would take longer and teach the same.
+# 20 clients come and go first, for what a server loads for its first clients is not the price of a
+# connection. Then 500 come and stay, and what the process has grown by is divided by 500: its size when empty is
+# nobody's price. Memory is taken in blocks of up to a megabyte, which is 2 KB on each of 500. That is enough to tell
+# 10 KB from 30. What the system itself keeps for a socket is not in the process, and
+# comes on top.
 #
 # ## Your row, beside others
 
@@ -156,14 +158,13 @@ plt.show()
 # %% [markdown]
 # | who, when | what they had |
 # |---|---|
-# | [Phoenix, 2015](https://phoenixframework.org/blog/the-road-to-2-million-websocket-connections) | 2 million connected users who said nothing, on 40 cores and 128 GB |
-# | [Centrifugo, 2020](https://centrifugal.dev/blog/2020/02/10/million-connections-with-centrifugo) | 1 million connections, 500,000 deliveries a second, 99 of 100 within 200 ms, about 30 KB a connection; 20 pods of about 2 CPUs, and 5 Redis |
+# | [Phoenix, 2015](https://phoenixframework.org/blog/the-road-to-2-million-websocket-connections) | 2 million connected users who said nothing, on 40 cores and 128 GB (so at most 64 KB each: *derived*) |
+# | [Centrifugo, 2020](https://centrifugal.dev/blog/2020/02/10/million-connections-with-centrifugo) | 1 million connections, 500,000 deliveries a second, 99 of 100 within 200 ms, about 30 KB a connection; 20 pods of about 2 CPUs (so 12,500 deliveries a core: *derived*), and 5 Redis |
 # | Redis pub/sub | about 650,000 deliveries a second by one instance, of 256 bytes each |
 # | [Socket.IO's documentation](https://socket.io/docs/v4/performance-tuning) | two walls in the way: about 1,000 sockets (open files) and 28,000 (ports between two addresses), unless the system is told otherwise |
 #
-# *What to notice:* each is a different machine with different work, measured for a different purpose; no bar is
-# somebody's limit, and no two make a race. The walls have nothing to do with code at all: a balancer with one address
-# reaches the second before a server is tired.
+# *What to notice:* each is another machine with other work; no bar is somebody's limit, and no two make a race. The
+# walls have nothing to do with code: a balancer with one address reaches the second before a server is tired.
 #
 # ## How many users?
 #
@@ -187,8 +188,8 @@ users_chart(sizes, held, most=MEMORY / kb, memory="1 GB of connections")
 plt.show()
 
 # %% [markdown]
-# *What to notice:* one server on one machine, and everything between a handful and as many as memory holds. Next time
-# somebody asks how many users it holds, ask back.
+# *What to notice:* one server, one machine, two prices, and every answer from a small crowd to as many as memory
+# holds. Next time somebody asks how many users it holds, ask back.
 #
 # *Try it:* set `BUSY = 1`. Every line rises by the same step, but the flat parts stay: there memory decides.
 #
@@ -225,7 +226,8 @@ plt.show()
 # ## Three set-ups
 #
 # The question is usually answered by a table. Here it is, with a mark on each claim, and with complexity as
-# something that can be counted: processes, and settings that somebody has to get right.
+# something that can be counted: processes, and settings that somebody has to get right. What is set alike on three
+# servers counts once.
 
 # %%
 SERVER = ["jwt_secret", "origins", "storage"]
@@ -238,17 +240,17 @@ SETUPS = {
 SETUPS["three and Redis"] = SETUPS["three, nothing shared"] | {"Valkey": VALKEY}
 for name, parts in SETUPS.items():
     processes = len(parts) + (2 if "three" in name else 0)
-    print(f"{name}: {processes} processes, {sum(map(len, parts.values()))} settings")
+    print(f"{name}: processes {processes}, settings {sum(map(len, parts.values()))}")
 
 # %% [markdown]
-# | set-up | often read | what it holds | one room across servers? |
-# |---|---|---|---|
-# | one server | 10,000 to 50,000 connections | `users(…)` above: *derived* from your *measured* row. 50,000 connections: *unproven* here | there is only one |
-# | several, nothing shared | 50,000 to 500,000 | that, times servers: *derived* | no: *measured* in lesson 05 |
-# | several and Redis | 500,000 and more | that, times servers, until Redis's core is full: *derived* in Further. "And more": *unproven*; it has no source | yes, and in one order if a log numbers: *measured* in 05 and 06 |
+# | set-up | often read | what it holds | one room across servers? | complexity |
+# |---|---|---|---|---|
+# | one server | 10,000 to 50,000 connections | `users(…)` above: *derived* from your *measured* row. 50,000 connections: *unproven* here | there is only one | 1 process, 3 settings: *counted* |
+# | several, nothing shared | 50,000 to 500,000 | that, times servers: *derived* | no: *measured* in lesson 05 | servers + 1, and 7: *counted* |
+# | several and Redis | 500,000 and more | that, times servers, until Redis's core is full: *derived* in Further. "And more": *unproven*, without a source | yes, and in one order if a log numbers: *measured* in 05 and 06 | servers + 2, and 10: *counted* |
 #
 # With the usual adapter each server reads everything that is said, also for rooms where it has nobody: you
-# *measured* that in Further of 05. So more servers hold more connections, but not more messages.
+# *measured* that in Further of 05. Then more servers hold more connections, but not more messages.
 #
 # ## Your server so far
 #
@@ -262,6 +264,9 @@ with process(command=command, env=env, name="step 5") as yours:
     found = {"step 5": await talk(yours, 100), "chatlab": rows[100]}
 bars({"": {name: 100 * row.server_cpu_share for name, row in found.items()}}, "% of a core")
 plt.show()
+
+# %% [markdown]
+# The same people say the same things to both. Where the difference comes from is shown in Further.
 
 # %%
 server.stop().card().state
@@ -279,8 +284,7 @@ server.stop().card().state
 #         self._corked.append(session)
 # ```
 #
-# And a measurement is worth something only when it says whose limit it shows. Ask any row of this lesson:
-# `wide.bottleneck`. `make bench` measures for longer, against Node and stock python-socketio.
+# And a measurement has to say whose limit it shows. Ask any row of this lesson: `wide.bottleneck`. `make bench` measures for longer, against Node and stock python-socketio.
 #
 # ## Now you
 #
@@ -289,7 +293,7 @@ server.stop().card().state
 #
 # ## Three things to remember
 #
-# 1. Not connections: messages × fan-out for the CPU, connections for memory, and returns for the worst day.
+# 1. Connections are for the memory. The CPU goes by messages × fan-out, and the worst day by connects per second.
 # 2. Two measurements give two prices, and a third one tests them.
 # 3. Plan with half. What is above it is a queue.
 #
@@ -324,8 +328,8 @@ runs_chart(runs, "acked messages for a second of CPU")
 plt.show()
 
 # %% [markdown]
-# The limits, the validation and the log are on in both, and are the same. How near two marks of one row lie says
-# how far you may trust the difference between the rows.
+# Limits, validation and the log are on in both. How near two marks of one row lie says how far you may trust the
+# difference between the rows.
 #
 # ### Where the time goes
 #
@@ -344,8 +348,9 @@ profile_chart(costs, "µs of CPU for a message")
 plt.show()
 
 # %% [markdown]
-# Look where the two differ, and where they do not. A part that is the same in both is what the chat itself costs. A
-# part that is small is not worth work, however slow its code looks.
+# *Event loop* is asyncio at work: tasks, timers, callbacks. *Packets* is text made into data and back, JSON above
+# all. Look first at the longest bars: they are where work
+# pays. A part that is small is not worth work, however slow its code looks.
 #
 # ### 2, 8, 100 servers
 #

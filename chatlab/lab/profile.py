@@ -1,4 +1,4 @@
-"""Where a chat server's CPU time went, by part: kernel, transport, JSON, validation, limits, log.
+"""Where a chat server's CPU time went, by parts: kernel, transport, validation, limits, log, ….
 
 It runs the server with `sampler.py`, which looks at it a thousand times a second, and sorts what
 was seen by the files of the functions. It counts no calls: for that, take cProfile.
@@ -23,7 +23,7 @@ PARTS: Final = (
     "kernel",
     "event loop",
     "transport",
-    "JSON",
+    "packets",
     "validation",
     "limits",
     "chat",
@@ -31,7 +31,8 @@ PARTS: Final = (
     "counters",
     "other",
 )
-"""In the order in which a message meets them; `other` is what no rule names."""
+"""In the order in which a message meets them; `packets` is JSON above all, and `other` is what no
+rule names."""
 
 # The first rule that fits the innermost function, else the function that called it, decides. Each
 # is a part of a path, and names of functions where only some of that file are meant.
@@ -42,8 +43,11 @@ _RULES: Final[Sequence[tuple[str, str, tuple[str, ...]]]] = (
     ("kernel", "/asyncio/selector_events.py", ("_accept_connection", "_read_from_self")),
     ("event loop", "/asyncio/", ()),
     ("event loop", "/selectors.py", ()),
-    ("JSON", "/json/", ()),
-    ("JSON", "/chatlab/transport/codec.py", ()),
+    ("packets", "/json/", ()),
+    ("packets", "/chatlab/transport/codec.py", ()),
+    ("packets", "/chatlab/transport/packet.py", ()),
+    ("packets", "/socketio/packet.py", ()),
+    ("packets", "/engineio/packet.py", ()),
     ("chat", "/chatlab/protocol.py", ("timestamp",)),
     ("validation", "/chatlab/protocol.py", ()),
     ("limits", "/chatlab/server/limits.py", ()),

@@ -19,8 +19,8 @@ from types import FrameType
 __all__ = ["INTERVAL", "main", "sampling"]
 
 INTERVAL = 0.001  # seconds of the clock between two looks at a server that works
-REST = 0.02  # and at one that waits
-IDLE = 0.00005  # seconds of CPU time between two looks, below which it waits
+REST = 0.05  # and at one that waits
+IDLE = 0.0002  # seconds of CPU time between two looks, below which it waits: a look wakes the loop
 DEPTH = 40  # functions of a stack that are kept, innermost first
 MOST = 120_000  # looks that are kept: two minutes of them
 

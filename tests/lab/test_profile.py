@@ -24,7 +24,8 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="timers of POSIX")
         ("event loop", ["/lib/asyncio/base_events.py:BaseEventLoop.call_soon"]),
         ("transport", ["/site-packages/aiohttp/web_protocol.py:RequestHandler.data_received"]),
         ("transport", ["C:\\x\\chatlab\\transport\\session.py:Session.push"]),
-        ("JSON", ["/lib/json/encoder.py:JSONEncoder.encode", "/socketio/packet.py:Packet.encode"]),
+        ("packets", ["/lib/json/encoder.py:JSONEncoder.encode", "/x/chatlab/server/app.py:push"]),
+        ("packets", ["/site-packages/socketio/packet.py:Packet.decode"]),
         ("validation", ["/x/chatlab/protocol.py:decode", "/x/chatlab/server/app.py:_check"]),
         ("limits", ["/x/chatlab/server/limits.py:spend"]),
         ("log", ["/lib/random.py:randbytes", "/x/chatlab/storage/memory.py:MemoryLog.append"]),
@@ -86,7 +87,7 @@ def test_a_server_that_does_not_start_leaves_no_files(
 
 def test_a_profile_is_drawn_with_the_parts_that_took_time() -> None:
     axes = profile_chart(
-        {"one": {"kernel": 2.0, "JSON": 0.0}, "two": {"kernel": 1.0, "log": 3.5}}, "µs"
+        {"one": {"kernel": 2.0, "packets": 0.0}, "two": {"kernel": 1.0, "log": 3.5}}, "µs"
     )
     assert [label.get_text() for label in axes.get_yticklabels()] == ["kernel", "log"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
