@@ -22,7 +22,7 @@ FAULTS = Table()
 
 @FAULTS.mended_by("engine.StrictEngine._open", ping_interval=0.3)
 async def a_ping_interval_below_a_second_is_announced_as_zero(world: World) -> bool:
-    return (await Polling.open(world)).handshake["pingInterval"] == 0
+    return bool((await Polling.open(world)).handshake["pingInterval"] == 0)
 
 
 @FAULTS.mended_by("engine.StrictEngine._respond")

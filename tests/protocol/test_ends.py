@@ -50,7 +50,7 @@ async def test_a_close_packet_over_a_websocket_closes_it(calm: World, path: str,
 
 async def test_nothing_after_a_close_packet_is_handled(calm: World) -> None:
     for way in ("polling", "websocket"):
-        peer = await connected(calm, way)  # type: ignore[arg-type]
+        peer = await connected(calm, way)
         await peer.send("1", '42["message","too late"]')
     await until(lambda: len(calm.suite.closed) == 2)
     assert calm.suite.events == []

@@ -74,7 +74,7 @@ async def test_messages_are_no_pong(way: Way) -> None:
 
 async def test_pongs_that_nobody_asked_for_change_nothing(calm: World) -> None:
     for way in ("polling", "websocket"):
-        peer = await session(calm, way, "/engine.io/")  # type: ignore[arg-type]
+        peer = await session(calm, way, "/engine.io/")
         await peer.send("3", "3", "3probe", "4hello")
         assert await peer.packet() == "4hello"
 

@@ -148,7 +148,7 @@ async def test_a_packet_that_the_protocol_does_not_know_closes_the_socket(
     calm: World, packet: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for way in ("websocket", "polling", "upgrade"):
-        peer = await connected(calm, way)  # type: ignore[arg-type]
+        peer = await connected(calm, way)
         with pytest.raises(Gone):
             await peer.send("4" + packet)
             await peer.packet()
@@ -172,7 +172,7 @@ async def test_deep_json_closes_the_socket_and_wide_json_is_read(calm: World) ->
 
 async def test_a_binary_frame_that_no_packet_announced_closes_the_socket(calm: World) -> None:
     for way in ("websocket", "polling", "upgrade"):
-        peer = await connected(calm, way)  # type: ignore[arg-type]
+        peer = await connected(calm, way)
         with pytest.raises(Gone):
             await peer.send(b"\x01\x02")
             await peer.packet()
@@ -184,7 +184,7 @@ async def test_what_comes_before_a_malformed_packet_is_handled_and_nothing_after
 ) -> None:
     for way in ("websocket", "polling"):
         calm.suite.events.clear()
-        peer = await connected(calm, way)  # type: ignore[arg-type]
+        peer = await connected(calm, way)
         with pytest.raises(Gone):
             await peer.send('42["message","before"]', "42{}", '42["message","after"]')
             while True:

@@ -27,9 +27,7 @@ WITHIN = 1.0
 
 async def test_everybody_is_closed_and_no_poll_is_left_waiting(calm: World) -> None:
     peers = [
-        await connected(calm, way)  # type: ignore[arg-type]
-        for way in ("websocket", "upgrade", "polling")
-        for _ in range(5)
+        await connected(calm, way) for way in ("websocket", "upgrade", "polling") for _ in range(5)
     ]
     await session(calm, "websocket")  # and one that has not connected
     polls = [await waiting(calm, peer) for peer in peers if isinstance(peer, Polling)]
