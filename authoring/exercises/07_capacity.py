@@ -67,9 +67,10 @@ COSTS
 
 # %% [markdown]
 # Every user is in one room with `members` members, and sends `rate` messages a second. `message` and
-# `delivery` are as above. `redis` is what Redis spends on a message, in CPU seconds. `connection` is in bytes.
+# `delivery` are as above, here 100 and 5 millionths of a second. `redis` is what Redis spends on a message, in
+# CPU seconds. `connection` is in bytes.
 #
-# Write `plan`. It gives back how many it takes of each, as in `{"servers": 20, "redis": 4}`:
+# Write `plan`. It gives back how many it takes of each. For `LOAD` that is `{"servers": 10, "redis": 4}`:
 #
 # - A server is one core, of which you plan with the share `BUSY`, and has `MEMORY` bytes for its
 #   connections. It needs both: the scarcer one decides.
