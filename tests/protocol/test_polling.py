@@ -210,6 +210,48 @@ async def test_half_a_body_is_no_message(calm: World, caplog: pytest.LogCaptureF
     assert not [record for record in caplog.records if record.exc_info]
 
 
+async def test_a_poll_that_has_a_body_is_a_poll(calm: World) -> None:
+    peer = await Polling.open(calm, ENGINE)
+    line = await calm.line()
+    await line.send(head("GET", peer.url, b"4ignored") + b"4igno")
+    await until(lambda: calm.sessions()[peer.sid].polling)
+    await line.send(b"red")
+    await peer.send("4hello")
+    assert (await line.answer()).text == "4hello"
+    await peer.send("4and on")
+    assert (await line.request("GET", peer.url)).text == "4and on"
+
+
+async def test_a_client_may_ask_whether_its_body_is_wanted(calm: World) -> None:
+    peer = await Polling.open(calm, ENGINE)
+    line = await calm.line()
+    await line.send(head("POST", peer.url, b"4hello", [("Expect", "100-continue")]))
+    assert (await line.answer()).status == 100
+    await line.send(b"4hello")
+    assert (await line.answer()).text == "ok"
+    assert await peer.packet() == "4hello"
+
+
+async def test_requests_of_one_connection_are_answered_in_their_order(calm: World) -> None:
+    peer = await Polling.open(calm, ENGINE)
+    line = await calm.line()
+    sent = b"".join(head("POST", peer.url, b"4%d" % n) + b"4%d" % n for n in range(5))
+    await line.send(sent + head("GET", peer.url))
+    assert [(await line.answer()).text for _ in range(5)] == ["ok"] * 5
+    assert (await line.answer()).text == "\x1e".join(f"4{number}" for number in range(5))
+
+
+async def test_a_poll_that_waits_in_a_pipeline_is_cancelled_with_its_connection(
+    calm: World,
+) -> None:
+    peer = await Polling.open(calm, ENGINE)
+    line = await calm.line()
+    await line.send(head("GET", peer.url) + head("POST", peer.url, b"4hello") + b"4hello")
+    await until(lambda: calm.sessions()[peer.sid].polling)
+    line.abort()
+    await until(lambda: not calm.sessions())
+
+
 async def test_what_is_not_asked_for_compressed_is_not(calm: World) -> None:
     peer = await Polling.open(calm, ENGINE)
     await peer.send("4" + "x" * 5000)

@@ -100,7 +100,7 @@ class Line:
                 name, _, value = line.partition(":")
                 headers[name.lower()] = value.strip()
             status = int(start.split(" ", 2)[1])
-            body = b"" if bodiless or status in (101, 204) else await self._body(headers)
+            body = b"" if bodiless or status in (100, 101, 204) else await self._body(headers)
             return Answer(status, headers, body)
 
     async def _body(self, headers: dict[str, str]) -> bytes:
