@@ -15,7 +15,9 @@ from typing import Any
 from bench import node
 from chatlab.lab import load_system as system
 
-__all__ = ["describe"]
+__all__ = ["busy", "describe"]
+
+_QUIET = 0.5
 
 _PYTHON = ("python-socketio", "python-engineio", "aiohttp", "uvloop", "msgspec", "PyJWT", "redis")
 _NODE = ("socket.io", "engine.io", "ws", "jsonwebtoken", "@socket.io/redis-adapter", "ioredis")
@@ -35,6 +37,14 @@ def describe() -> dict[str, Any]:
         "Python": f"{platform.python_version()}: {_versions()}",
         "Node": _node(),
     }
+
+
+def busy() -> str:
+    """A warning where this machine has other things to do; "" where it has not."""
+    load = _load()
+    if not load or load[0] < _QUIET:
+        return ""
+    return f"This machine is busy (load {load[0]:.2f}): the figures will be its other work's, too."
 
 
 def _processor() -> str:

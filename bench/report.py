@@ -99,6 +99,33 @@ def _peer_line(results: Results, scenario: Scenario, peer: str) -> list[str]:
     ]
 
 
+def _tables(results: Results, scenario: Scenario) -> list[list[list[str]]]:
+    """What is told of a scenario: rates of each peer, and the scenario's own figures."""
+    names = _peers(results, scenario)
+    tables = []
+    if scenario.timed:
+        lines = [_peer_line(results, scenario, peer) for peer in names]
+        tables.append([PEER_COLUMNS, *lines])
+    if scenario.figures:
+        tables.append(_figures(results, scenario, names))
+    return tables
+
+
+def _figures(results: Results, scenario: Scenario, names: list[str]) -> list[list[str]]:
+    """Each figure of each peer, with its ratio to the first peer's."""
+    head = ["server", *(f"{FIGURES[f].label}, {FIGURES[f].unit}" for f in scenario.figures)]
+    lines = []
+    for peer in names:
+        line = [PEERS[peer].label]
+        for name in scenario.figures:
+            spread = results.figure(scenario.name, peer, name)
+            ratio = results.ratio(scenario.name, peer, scenario.peers[0], name)
+            own = number(None if spread is None else spread.median)
+            line.append(own if peer == scenario.peers[0] else f"{own}, {_ratio(ratio)}")
+        lines.append([*line, PEERS[peer].keeps])
+    return [[*head, "a message is kept"], *lines]
+
+
 def _limit(rows: list[Row]) -> str:
     kinds = sorted({row.bottleneck for row in rows})
     return "/".join(kinds)
@@ -118,8 +145,8 @@ def terminal(results: Results) -> str:
     """The tables for a terminal."""
     parts = []
     for scenario in _present(results):
-        lines = [_peer_line(results, scenario, peer) for peer in _peers(results, scenario)]
-        parts.append(f"\n{scenario.title}\n{_aligned([PEER_COLUMNS, *lines])}")
+        parts.append(f"\n{scenario.title}")
+        parts += [_aligned(table) for table in _tables(results, scenario)]
     parts.append(f"\n{_aligned([GOALS, *goals(results)])}")
     warning = _too_slow(results)
     if warning:
@@ -179,28 +206,11 @@ def markdown(results: Results) -> str:
         "## Every server",
     ]
     for scenario in _present(results):
-        names = _peers(results, scenario)
-        lines = [_peer_line(results, scenario, peer) for peer in names]
-        parts += [f"### {scenario.title}", _table([PEER_COLUMNS, *lines])]
-        if len(scenario.figures) > 1 or scenario.figures[0] != "per_cpu":
-            parts.append(_figures(results, scenario, names))
+        parts.append(f"### {scenario.title}")
+        parts += [_table(table) for table in _tables(results, scenario)]
     parts += ["## What each of them does", _does(results)]
     parts += [text for text in (_too_slow(results), _failed(results)) if text]
     return "\n\n".join(parts) + "\n"
-
-
-def _figures(results: Results, scenario: Scenario, names: list[str]) -> str:
-    head = ["server", *(f"{FIGURES[f].label}, {FIGURES[f].unit}" for f in scenario.figures)]
-    lines = []
-    for peer in names:
-        line = [PEERS[peer].label]
-        for name in scenario.figures:
-            spread = results.figure(scenario.name, peer, name)
-            ratio = results.ratio(scenario.name, peer, scenario.peers[0], name)
-            own = number(None if spread is None else spread.median)
-            line.append(own if peer == scenario.peers[0] else f"{own} ({_ratio(ratio)})")
-        lines.append(line)
-    return _table([head, *lines])
 
 
 def _does(results: Results) -> str:

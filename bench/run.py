@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     whole = given.only is None and given.peers is None
     folder = given.out or (HERE if whole else None)
     bar = Bar(sum(_cost(scenario, names, given) for scenario, names in plan))
+    if busy := machine.busy():
+        bar.line(busy)
     try:
         for scenario, names in plan:
             _measure(scenario, names, given, results, bar)

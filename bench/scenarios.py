@@ -72,7 +72,8 @@ Run = Callable[[Started, float, float], Awaitable[list[Row]]]
 class Scenario:
     """One load. The first of `peers` is what the others are held against.
 
-    `once`: those of them that are measured in the first round only. `figures`: shown of each peer.
+    `once`: those of them that are measured in the first round only. `figures`: shown of each peer
+    beside its rates; `timed`: whether there are any.
     `most_rounds`: for what takes long. `cost`: about how many seconds a run takes beside those
     measured.
     """
@@ -83,7 +84,8 @@ class Scenario:
     peers: tuple[str, ...]
     goals: tuple[Goal, ...]
     once: tuple[str, ...] = ()
-    figures: tuple[str, ...] = ("per_cpu",)
+    figures: tuple[str, ...] = ()
+    timed: bool = True
     most_rounds: int = 1000
     cost: float = 3.0
 
@@ -187,7 +189,7 @@ SCENARIOS = {
             _ALL,
             _more(5.0),
             once=_BESIDE,
-            cost=6.0,
+            cost=10.0,
         ),
         Scenario(
             "rooms-10",
@@ -223,6 +225,7 @@ SCENARIOS = {
             (Goal("chatlab", "kb", 1.0), Goal("chatlab", "cpu", 1.0)),
             once=_BESIDE,
             figures=("kb", "cpu"),
+            timed=False,
             most_rounds=2,
             cost=22.0,
         ),

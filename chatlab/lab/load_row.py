@@ -16,6 +16,12 @@ __all__ = ["Bottleneck", "Row", "bottleneck", "quantile"]
 Bottleneck: TypeAlias = Literal["server", "generator", "both", "neither"]
 
 _FULL = 0.9  # of a core: what is above is taken for busy all the time
+_WORDS: dict[Bottleneck, str] = {
+    "server": "the server was the limit",
+    "generator": "the generator was the limit, the server can do more",
+    "both": "both were at their limit",
+    "neither": "neither was at its limit",
+}
 
 
 def bottleneck(server_share: float, generator_share: float, *, cores: int = 1) -> Bottleneck:
@@ -115,7 +121,7 @@ class Row:
             said.append(f"p50 {self.p50_ms:.2f} ms, p99 {self.p99_ms:.2f} ms")
         said.append(
             f"server {self.server_cpu_share:.0%} of a core, "
-            f"generator {self.generator_cpu_share:.0%}: limit {self.bottleneck}"
+            f"generator {self.generator_cpu_share:.0%}: {_WORDS[self.bottleneck]}"
         )
         if self.missing:
             said.append(f"{self.missing:,} never came")

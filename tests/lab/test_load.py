@@ -263,7 +263,7 @@ def test_the_limit_is_whoever_was_busy_all_the_time(
 def test_a_row_says_that_the_generator_was_the_limit() -> None:
     found = row(server_cpu_seconds=0.8, generator_cpu_share=0.99)
     assert found.bottleneck == "generator"
-    assert "limit generator" in repr(found)
+    assert "the generator was the limit, the server can do more" in repr(found)
 
 
 def test_a_row_tells_rates_of_time_and_of_cpu_time() -> None:
@@ -272,7 +272,7 @@ def test_a_row_tells_rates_of_time_and_of_cpu_time() -> None:
     assert found.per_cpu_second == 5_000
     assert repr(found) == (
         "acks on server: 5,000 messages in 2.0 s: 2,500/s, 5,000 a CPU-second; "
-        "p50 1.23 ms, p99 20.00 ms; server 50% of a core, generator 20%: limit neither; "
+        "p50 1.23 ms, p99 20.00 ms; server 50% of a core, generator 20%: neither was at its limit; "
         "3 never came"
     )
 
