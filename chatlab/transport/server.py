@@ -144,7 +144,9 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
 
     def push_encoded_ack(self, sid: str, ack_id: int, answer: bytes) -> None:
         """The same in `/`, with the one argument's JSON."""
-        self.push(sid, frame(b"43%d[%b]" % (ack_id, answer)))
+        session = self._sessions.get(sid)
+        if session is not None:
+            session.write(frame(b"43%d[%b]" % (ack_id, answer)))
 
     def _push(self, sid: str, kind: int, data: Any, ack_id: int | None = None) -> None:
         session = self._sessions.get(sid)
@@ -215,13 +217,15 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         peer: _Peer = session.peer
         if peer.partial is not None:
             return self._attach(session, peer.partial, data)
-        if isinstance(data, str) and data[:1] == "2":
+        if data[:1] == "2":
             # The one packet that comes by the thousand: an event in `/`, perhaps with an ack id.
-            start = data.find("[", 1, _ID_END)
-            sid = peer.sids.get("/")
-            if sid is not None and (start == 1 or (start > 1 and _is_id(data[1:start]))):
-                event = event_of(data[start:])
-                ack_id = int(data[1:start]) if start > 1 else None
+            start = data.find("[", 1, _ID_END)  # type: ignore[arg-type]
+            digits, sid = data[1:start], peer.sids.get("/")
+            if sid is not None and (
+                start == 1 or (start > 1 and digits.isascii() and digits.isdigit())
+            ):
+                event = event_of(data[start:])  # type: ignore[arg-type]
+                ack_id = int(digits) if digits else None
                 return self._arrived(sid, event[0], event[1:], ack_id)
         return self._dispatch(session, Packet.parse(data))
 
@@ -315,10 +319,6 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         for namespace in list(session.peer.sids):
             self._leave(session, namespace, reason)
         session.peer.request = None
-
-
-def _is_id(digits: str) -> bool:
-    return digits.isascii() and digits.isdecimal()
 
 
 def _namespace_of(session: Session, sid: str) -> str:

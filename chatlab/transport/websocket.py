@@ -26,6 +26,7 @@ CLOSE_WAIT: Final = 0.5
 READ_SIZE: Final = 65_536
 PONGS_WAITING: Final = 16_384  # bytes unsent, past which pings are not answered (RFC 6455, 5.5.3)
 
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _DEFLATED: Final = 0x40  # the bit of a frame's first byte that says so
 _TAIL: Final = b"\x00\x00\xff\xff"  # what RFC 7692 takes off a deflated message
 
@@ -175,20 +176,18 @@ class WebSocket(WebSocketDataQueue, asyncio.BufferedProtocol):
     def feed_data(self, message: WSMessage, size: int) -> None:  # type: ignore[override]
         """A message was read; called by aiohttp's reader."""
         self._frames += 1
-        kind = message[0]
-        if self._closing:
+        kind, data, _ = message
+        if self._closing or self.owner is None or self.wire is None:
             if kind is WSMsgType.CLOSE and self.wire is not None:
                 self.wire.close()
-        elif kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
-            if self.owner is not None:
-                self.owner.received(message[1])
+        elif kind is _TEXT or kind is _BINARY:
+            self.owner.received(data)
         elif kind is WSMsgType.PING:
-            if self.wire is not None and self.wire.get_write_buffer_size() < PONGS_WAITING:
-                self.wire.write(frame(message[1], PONG))
+            if self.wire.get_write_buffer_size() < PONGS_WAITING:
+                self.wire.write(frame(data, PONG))
         elif kind is WSMsgType.CLOSE:
-            self.close(message[1] or 1000)
-            if self.wire is not None:
-                self.wire.close()
+            self.close(data or 1000)
+            self.wire.close()
 
     def set_exception(self, exc: BaseException, exc_cause: object = None) -> None:
         """The client broke RFC 6455, or its message is too long; called by aiohttp's reader."""
