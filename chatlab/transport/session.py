@@ -342,12 +342,12 @@ class Probe:
         self.websocket: WebSocket | None = None
 
     def received(self, data: str | bytes) -> None:
-        """Only `2probe` and then `5`, with no polling body on its way, lead anywhere."""
+        """Only `2probe` and then, with no polling body on its way, `5` lead anywhere."""
         session, websocket, step = self._session, self.websocket, self._step
-        taken = session.closed or session.upgraded or (session.upgrading and step == "2probe")
+        taken = session.upgrading if step == "2probe" else session.posting
         if websocket is None:
             return
-        if data != step or taken or session.posting:
+        if data != step or taken or session.closed or session.upgraded:
             websocket.close()
         elif step == "2probe":
             self._step = "5"
