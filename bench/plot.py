@@ -32,7 +32,8 @@ def draw(results: Results, path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(dict(STYLE)):
+    style: Any = dict(STYLE)  # matplotlib types every key
+    with plt.rc_context(style):
         figure, axes = plt.subplots(figsize=(9.2, 0.42 * len(rows) + 1.5))
         for place, (scenario, goal, spread) in enumerate(rows):
             _row(axes, place, results, scenario, goal, spread)

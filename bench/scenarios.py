@@ -5,8 +5,9 @@ The load itself is `chatlab.lab.load`'s.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from bench.peers import Started
 from chatlab.lab import load
@@ -65,7 +66,7 @@ class Goal:
         return ratio < self.at if self.at == 1 else ratio <= self.at
 
 
-Run = Callable[[Started, float, float], Awaitable[list[Row]]]
+Run = Callable[[Started, float, float], Coroutine[Any, Any, list[Row]]]
 
 
 @dataclass(frozen=True, slots=True)

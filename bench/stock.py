@@ -4,6 +4,8 @@
 nothing; chatlab is measured against it.
 """
 
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 import argparse

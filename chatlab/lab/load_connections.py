@@ -109,7 +109,7 @@ async def park(job: Job) -> list[Row]:
         wire.close()
     began = perf_counter()
     await asyncio.sleep(0.05)
-    used = await settled(job) - used
+    used = await settled(job, within=240.0) - used
     gone = watch.end()
     span = Span(perf_counter() - began, used, gone.generator, gone.others)
     over = job.row(clients, span, scenario="disconnects", unit="disconnects", count=clients)
