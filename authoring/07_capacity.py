@@ -19,6 +19,7 @@ from steps import step5
 
 from chatlab.lab import load, process
 from chatlab.lab.capacity_chart import bars, beside, prices_chart, runs_chart, tiles, users_chart
+from chatlab.lab.load_system import allow_many_files
 from chatlab.lab.profile import profile_chart, profiled
 from chatlab.lab.tokens import mint
 
@@ -29,6 +30,7 @@ from chatlab.lab.tokens import mint
 # we want to see its end and not theirs. It keeps messages in memory: no disk is measured here.
 
 # %%
+allow_many_files()  # a connection is an open file, and many systems give a process 1,024
 server = process("--no-limits", name="chatlab")
 server
 
@@ -135,7 +137,7 @@ plt.show()
 # %%
 with process("--no-limits", name="fresh") as fresh:
     quiet, _ = await load.park(fresh, connections=500, first=20, rest=0)
-    arriving = await load.connects(fresh, seconds=1, warm_up=0.3)
+    arriving = await load.connects(fresh, seconds=1, warm_up=0.3, most=3_000)
 kb = quiet.kb_per_connection
 facts = {"KB a connection": kb, "connections let in a second": arriving.per_second}
 facts["s until 10,000 are back"] = 10_000 / arriving.per_second
