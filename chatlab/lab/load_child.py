@@ -53,6 +53,8 @@ def main() -> int:
         answer = {"error": str(error)}
     except ProcessLookupError as error:
         answer = {"error": f"the server's process ended: {error}"}
+    except OSError as error:
+        answer = {"error": f"the server's process cannot be measured: {error}"}
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
     return 0

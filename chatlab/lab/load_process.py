@@ -46,7 +46,13 @@ class Generator:
         with contextlib.suppress(OSError):
             process.stdin.write(json.dumps(self._job) + "\n")
             process.stdin.flush()
-        late = threading.Timer(timeout, process.kill)
+        out_of_time = threading.Event()
+
+        def give_up() -> None:
+            out_of_time.set()
+            process.kill()
+
+        late = threading.Timer(timeout, give_up)
         late.daemon = True
         late.start()
         try:
@@ -56,8 +62,10 @@ class Generator:
         if line:
             found: dict[str, Any] = json.loads(line)
             return found
+        if out_of_time.is_set():
+            return {"error": f"the generator gave no answer within {timeout:.0f} s"}
         said = process.stderr.read().strip() if process.stderr is not None else ""
-        return {"error": f"the generator gave no answer within {timeout:.0f} s. {said}".strip()}
+        return {"error": f"the generator ended without an answer. {said}".strip()}
 
     def end(self) -> None:
         """End it at once, whatever it does."""

@@ -14,6 +14,7 @@ import pytest
 from chatlab.lab import Cluster, background, load, load_system, process, raw_client
 from chatlab.lab.load_counts import Counts
 from chatlab.lab.load_frames import split, text_frame
+from chatlab.lab.load_process import Generator
 from chatlab.lab.load_row import Row, bottleneck, quantile
 from chatlab.lab.load_wire import Wire
 from chatlab.lab.process import Process
@@ -197,6 +198,17 @@ async def test_a_refused_token_is_the_servers_own_words(server: Process) -> None
 
     with pytest.raises(load.LoadError, match="refused the connection: Invalid token"):
         await load.acks(Stranger(), clients=2, **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "said"), [(20.0, "ended without an answer"), (0.0, "no answer within 0 s")]
+)
+def test_a_generator_that_gives_no_answer_is_an_error_itself(timeout: float, said: str) -> None:
+    generator = Generator({"nonsense": True})
+    try:
+        assert said in generator.answer(timeout)["error"]
+    finally:
+        generator.end()
 
 
 async def test_a_cancelled_measurement_leaves_no_generator_behind(server: Process) -> None:
