@@ -561,13 +561,13 @@ for each in (naive, silent, answering):
 # %% [markdown]
 # ## In chatlab
 #
-# [chatlab/server/limits.py](../chatlab/server/limits.py) has the same bucket. This is its `flow`; a
-# clock that steps back adds nothing and takes nothing:
+# [chatlab/server/limits.py](../chatlab/server/limits.py) has the same bucket. It begins with what has
+# flowed in; a clock that steps back adds nothing and takes nothing:
 #
 # ```python
 #         if now > self._at:
-#             inflow = (now - self._at) * self._rate.per_second
-#             self._tokens = min(float(self._rate.burst), self._tokens + inflow)
+#             tokens = self._tokens + (now - self._at) * self._rate
+#             self._tokens = tokens if tokens < self._burst else self._burst
 #         self._at = now
 # ```
 #

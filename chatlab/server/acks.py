@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from chatlab.errors import ChatError, Closing, InternalError, Unavailable
-from chatlab.protocol import Request
+from chatlab.protocol import Answer, Request
 from chatlab.server.deadlines import Deadlines
 from chatlab.server.sessions import Session
 from chatlab.storage.base import Promise
@@ -167,7 +167,7 @@ class Inbox:
     # --- starting ----------------------------------------------------------------------------
 
     def _may_start(self, event: Event) -> bool:
-        if self._barrier or (self._running and event.name != OVERTAKING):
+        if self._running and (self._barrier or event.name != OVERTAKING):
             return False
         return event.admitted is None or event.admitted.done()
 
@@ -175,7 +175,7 @@ class Inbox:
         if self._unstarted is None:
             self._unstarted = deque()
         self._unstarted.append(event)
-        if event.admitted is not None:
+        if event.admitted is not None and not event.admitted.done():
             event.admitted.add_done_callback(lambda _: self._go_on())
 
     def _go_on(self) -> None:
@@ -191,9 +191,11 @@ class Inbox:
             if event.admitted is not None:
                 event.admitted.result()
             answer = self._desk.handle(event)
-            if isinstance(answer, Later):
+            if isinstance(answer, Answer):
+                event.answer, event.done = answer, True
+            elif isinstance(answer, Later):
                 self._wait(event, answer)
-            elif hasattr(answer, "__await__"):
+            elif isinstance(answer, Awaitable):
                 loop = asyncio.get_running_loop()
                 self._work(event, loop.create_task(self._run(event, answer)))
             else:

@@ -17,7 +17,7 @@ from chatlab.errors import ChatError, Closing, InternalError
 from chatlab.protocol import Answer, decode
 from chatlab.server.acks import Desk, Event, Inbox, Later, within
 from chatlab.server.leases import LeasedBuckets
-from chatlab.server.limits import TokenBucket, UserBuckets, spend
+from chatlab.server.limits import TokenBucket, UserBuckets, refused
 from chatlab.server.metrics import Metrics
 from chatlab.server.middleware import Chain
 from chatlab.server.sessions import Session
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ERROR_EVENT_EVERY: Final = 1.0
 """Seconds between two `error` events for rate_limited."""
 
-_JOINING: Final = ("join-room", "leave-room")
+_JOINING: Final = frozenset(("join-room", "leave-room"))
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -51,7 +51,9 @@ class Dispatch:
         self.closing = False
         self._buckets = buckets
         self._metrics = metrics
-        self._transport: StrictServer
+        self._push_ack: Callable[[str, int, bytes], None]
+        self._push_event: Callable[..., None]
+        self._clock: Callable[[], float]
         self._socket_rate, self._join_rate = settings.socket_rate, settings.socket_join_rate
         self._storage_timeout = settings.storage_timeout
         self._longest = settings.max_message
@@ -63,7 +65,11 @@ class Dispatch:
         )
 
     def attach(self, transport: StrictServer) -> None:
-        self._transport = transport
+        self._push_ack, self._push_event = transport.push_encoded_ack, transport.push_event
+
+    def start(self) -> None:
+        """Called on the loop that events will arrive on."""
+        self._clock = asyncio.get_running_loop().time
 
     def open(self, session: Session) -> None:
         """Take the events of an accepted socket from now on."""
@@ -82,7 +88,7 @@ class Dispatch:
         inbox = self.inboxes.get(sid)
         if inbox is None:
             return None
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         event = Event(inbox.session, name, ack_id, now, now + self._storage_timeout)
         try:
             self._check(event, args)
@@ -97,22 +103,29 @@ class Dispatch:
         """The socket's limit, the payload, the user's limit, in this order: cheapest first."""
         if self.closing:
             raise Closing
-        session, now = event.session, event.arrived
-        if event.name in _JOINING:
-            session.joins = session.joins or TokenBucket(self._join_rate, now)
-            spend(session.joins, now)
-            event.request = decode(event.name, args, message_limit=self._longest)
-        else:
-            session.events = session.events or TokenBucket(self._socket_rate, now)
-            spend(session.events, now)
-            event.request = decode(event.name, args, message_limit=self._longest)
+        session, now, joining = event.session, event.arrived, event.name in _JOINING
+        bucket = session.joins if joining else session.events
+        wait = (bucket or self._first(session, now, joining)).take(now)
+        if wait:
+            raise refused(wait)
+        event.request = decode(event.name, args, message_limit=self._longest)
+        if not joining:
             event.admitted = self._buckets.spend(session.user, now)
+
+    def _first(self, session: Session, now: float, joining: bool) -> TokenBucket:
+        """The bucket of a socket's first event."""
+        bucket = TokenBucket(self._join_rate if joining else self._socket_rate, now)
+        if joining:
+            session.joins = bucket
+        else:
+            session.events = bucket
+        return bucket
 
     def _handle(self, event: Event) -> Any:
         """The handler's answer; where there are middlewares, around it, a coroutine."""
-        if self.chain:
-            return self.chain.run(event, self._call)
-        return self.handlers[event.name](event, event.request)
+        if self.chain.empty:
+            return self.handlers[event.name](event, event.request)
+        return self.chain.run(event, self._call)
 
     async def _call(self, event: Event) -> Any:
         answer = self.handlers[event.name](event, event.request)
@@ -125,26 +138,22 @@ class Dispatch:
     def _reply(self, event: Event, answer: Any) -> bool:
         """Write the ack, or for an event without one that failed, an `error` event."""
         try:
-            code = self._write(event, answer)
+            encoded = _encode(answer)
+            failure = None if isinstance(answer, Answer) else _failure(answer)
         except Exception:
             log.exception("the answer of %s has no JSON form", event.name)
-            code = self._write(event, InternalError().to_ack())
-        elapsed = asyncio.get_running_loop().time() - event.arrived
-        self._metrics.answered(event.name, code, elapsed)
-        return code == "ok"
-
-    def _write(self, event: Event, answer: Any) -> str:
-        """Returns the answer's code, `ok` for one without."""
-        encoded = _encode(answer)
-        code = "ok" if isinstance(answer, Answer) else _code(msgspec.to_builtins(answer))
+            failure = InternalError().to_ack()
+            encoded = _encode(failure)
         if event.ack_id is not None:
-            self._transport.push_encoded_ack(event.session.sid, event.ack_id, encoded)
-        elif code != "ok":
-            self._tell_error(event, msgspec.to_builtins(answer))
-        return code
+            self._push_ack(event.session.sid, event.ack_id, encoded)
+        elif failure is not None:
+            self._tell_error(event, failure)
+        code = "ok" if failure is None else failure.get("code", "internal_error")
+        self._metrics.answered(event.name, code, self._clock() - event.arrived)
+        return failure is None
 
     def _tell_error(self, event: Event, failed: dict[str, Any]) -> None:
-        session, now = event.session, asyncio.get_running_loop().time()
+        session, now = event.session, self._clock()
         if failed["code"] == "rate_limited":
             if now - session.last_error_at < ERROR_EVENT_EVERY:
                 return
@@ -152,8 +161,10 @@ class Dispatch:
         told = {"message": failed["error"], "code": failed["code"]}
         if "retryAfter" in failed:
             told["retryAfter"] = failed["retryAfter"]
-        self._transport.push_event(session.sid, "error", told)
+        self._push_event(session.sid, "error", told)
 
 
-def _code(answer: dict[str, Any]) -> str:
-    return "ok" if answer.get("ok") else str(answer.get("code", "internal_error"))
+def _failure(answer: Any) -> dict[str, Any] | None:
+    """An answer that does not say `ok`."""
+    plain: dict[str, Any] = msgspec.to_builtins(answer)
+    return None if plain.get("ok") else plain

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from asyncio import Future
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
 from chatlab.errors import RateLimited, Unavailable
-from chatlab.server.limits import TokenBucket, spend
+from chatlab.server.limits import TokenBucket, refused
 from chatlab.settings import Rate
 from chatlab.storage.base import fail
 from chatlab.storage.shared import Buckets
@@ -87,7 +86,7 @@ class LeasedBuckets:
             self._spend_locally(lease, now)
             return None
         if not lease.waiting and now < lease.refused_until:
-            raise _refused(lease.refused_until - now)
+            raise refused(lease.refused_until - now)
         future: Future[None] = asyncio.get_running_loop().create_future()
         lease.waiting.append(future)
         self._ask(user, lease)
@@ -170,7 +169,7 @@ class LeasedBuckets:
                 lease.tokens -= 1
                 future.set_result(None)
             else:
-                fail(future, _refused(left))
+                fail(future, refused(left))
 
     # --- without Redis -----------------------------------------------------------------------
 
@@ -189,7 +188,9 @@ class LeasedBuckets:
     def _spend_locally(self, lease: _Lease, now: float) -> None:
         if lease.local is None:
             lease.local = TokenBucket(self._rate, now)
-        spend(lease.local, now)
+        wait = lease.local.take(now)
+        if wait:
+            raise refused(wait)
 
     def _serve_locally(self, lease: _Lease) -> None:
         now = asyncio.get_running_loop().time()
@@ -203,7 +204,3 @@ class LeasedBuckets:
                 fail(future, error)
             else:
                 future.set_result(None)
-
-
-def _refused(seconds: float) -> RateLimited:
-    return RateLimited(retry_after=math.ceil(max(seconds, 0.001) * 1000) / 1000)

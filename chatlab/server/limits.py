@@ -23,48 +23,32 @@ class TokenBucket:
     clock; one that steps back adds nothing and takes nothing.
     """
 
-    __slots__ = ("_at", "_rate", "_tokens")
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
     def __init__(self, rate: Rate, now: float) -> None:
-        self._rate = rate
-        self._tokens = float(rate.burst)
+        self._rate = rate.per_second
+        self._burst = self._tokens = float(rate.burst)
         self._at = now
 
     def take(self, now: float) -> float:
         """Take one token. Returns 0.0, or without taking one the seconds until there is one."""
-        self._flow(now)
+        if now > self._at:
+            tokens = self._tokens + (now - self._at) * self._rate
+            self._tokens = tokens if tokens < self._burst else self._burst
+        self._at = now
         if self._tokens >= 1.0:
             self._tokens -= 1.0
             return 0.0
-        return (1.0 - self._tokens) / self._rate.per_second
-
-    def charge(self, now: float, tokens: int, most: float) -> float:
-        """Take `tokens` that have been spent already, on credit where there are too few.
-
-        Returns the seconds until the debt is paid, 0.0 where there is none. A debt of more than
-        `most` seconds is not kept.
-        """
-        self._flow(now)
-        self._tokens = max(self._tokens - tokens, -most * self._rate.per_second)
-        return max(0.0, -self._tokens / self._rate.per_second)
+        return (1.0 - self._tokens) / self._rate
 
     def full(self, now: float) -> bool:
         """Whether a new bucket would be no different from this one."""
-        self._flow(now)
-        return self._tokens >= self._rate.burst
-
-    def _flow(self, now: float) -> None:
-        if now > self._at:
-            inflow = (now - self._at) * self._rate.per_second
-            self._tokens = min(float(self._rate.burst), self._tokens + inflow)
-        self._at = now
+        return self._tokens + max(0.0, now - self._at) * self._rate >= self._burst
 
 
-def spend(bucket: TokenBucket, now: float) -> None:
-    """Take one token or raise `RateLimited` with `retry_after` in seconds, rounded up to ms."""
-    wait = bucket.take(now)
-    if wait > 0.0:
-        raise RateLimited(retry_after=math.ceil(wait * 1000) / 1000)
+def refused(wait: float) -> RateLimited:
+    """The refusal of who has to wait so many seconds: `retry_after` is rounded up to ms."""
+    return RateLimited(retry_after=math.ceil(max(wait, 0.001) * 1000) / 1000)
 
 
 class UserBuckets:
@@ -88,7 +72,9 @@ class UserBuckets:
             if len(self._buckets) >= self._sweep_at:
                 self.sweep(now)
             bucket = self._buckets[user] = TokenBucket(self._rate, now)
-        spend(bucket, now)
+        wait = bucket.take(now)
+        if wait:
+            raise refused(wait)
 
     async def close(self) -> None:
         """Nobody is asked, so nobody waits."""

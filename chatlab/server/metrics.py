@@ -28,12 +28,17 @@ _UNKNOWN: Final = "unknown"
 class _Answers:
     """The answers to events of one name: how many with each code, and how long they took."""
 
-    __slots__ = ("codes", "seconds", "took")
+    __slots__ = ("failed", "seconds", "took")
 
     def __init__(self) -> None:
-        self.codes: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()  # by their codes; the others are `ok`
         self.took = [0] * (len(_BUCKETS) + 1)  # by the first bucket that holds it
         self.seconds = 0.0
+
+    def codes(self) -> list[tuple[str, int]]:
+        """How many there were with each code."""
+        ok = sum(self.took) - self.failed.total()
+        return [*([("ok", ok)] if ok else ()), *self.failed.items()]
 
     def histogram(self) -> list[tuple[str, float]]:
         """Every bucket holds what the smaller ones do."""
@@ -52,11 +57,12 @@ class Metrics:
         self,
         *,
         sockets: Callable[[], int],
+        fed: Callable[[], int],
         rooms: Callable[[], int],
         subscriptions: Callable[[], int],
         limits_locally: Callable[[], bool],
     ) -> None:
-        self.feed_messages = 0
+        self._fed = fed
         self.refusals: Counter[str] = Counter()
         self._answers = {name: _Answers() for name in (*CLIENT_EVENTS, _UNKNOWN)}
         self._registry = CollectorRegistry()
@@ -78,8 +84,9 @@ class Metrics:
     def answered(self, event: str, code: str, seconds: float) -> None:
         """Count an event that was answered with `code`, so many seconds after its arrival."""
         answers = self._answers.get(event) or self._answers[_UNKNOWN]
-        answers.codes[code] += 1
-        answers.took[bisect_left(_BUCKETS, seconds)] += 1
+        if code != "ok":
+            answers.failed[code] += 1
+        answers.took[bisect_left(_BUCKETS, seconds) if seconds > _BUCKETS[0] else 0] += 1
         answers.seconds += seconds
 
     def text(self) -> bytes:
@@ -93,14 +100,14 @@ class Metrics:
             "chatlab_ack_seconds", "From an event's arrival to its ack", labels=["event"]
         )
         for name, answers in self._answers.items():
-            for code, count in answers.codes.items():
+            for code, count in answers.codes():
                 events.add_metric([name, code], count)
-            if answers.codes:
+            if any(answers.took):
                 seconds.add_metric([name], answers.histogram(), answers.seconds)
         refusals = CounterMetricFamily("chatlab_refusals", "Connections refused", labels=["code"])
         for code, count in self.refusals.items():
             refusals.add_metric([code], count)
         fed = CounterMetricFamily(
-            "chatlab_feed_messages", "Stored messages that the feed brought", self.feed_messages
+            "chatlab_feed_messages", "Stored messages that the feed brought", self._fed()
         )
         yield from (events, seconds, refusals, fed)

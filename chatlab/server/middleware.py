@@ -22,10 +22,12 @@ class Chain(Generic[Subject]):
 
     def __init__(self) -> None:
         self._middlewares: list[Middleware[Subject]] = []
+        self.empty = True
 
     def use(self, middleware: Middleware[Subject]) -> Middleware[Subject]:
         """Register `async def middleware(subject, proceed)`; usable as a decorator."""
         self._middlewares.append(middleware)
+        self.empty = False
         return middleware
 
     def __bool__(self) -> bool:

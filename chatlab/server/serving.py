@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
 from chatlab.protocol import Message
 from chatlab.server.acks import Event
 from chatlab.server.receipts import Receipts
@@ -55,8 +57,7 @@ class Room:
     authors: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))
 
 
-@dataclass(slots=True, eq=False)
-class _Outgoing:
+class _Outgoing(msgspec.Struct, eq=False):
     """A message that a socket is sending; `skipped` is it, when the feed has brought it."""
 
     sid: str
@@ -73,10 +74,12 @@ class Serving:
         self._log = log
         self._rooms = rooms
         self._sends = 0
+        self.fed = 0  # messages that the feed has brought
         self.sending: dict[str, _Outgoing] = {}
 
     def feed(self, name: str, deliveries: Sequence[Delivery]) -> None:
         """Serve stored messages to the members; called by the log in `seq` order."""
+        self.fed += len(deliveries)
         room = self._rooms.get(name)
         for delivery in deliveries:
             message = delivery.message
@@ -90,7 +93,10 @@ class Serving:
     def _serve(self, room: Room, message: Message, sender: Member | None) -> None:
         seq = message.seq
         if sender is not None:
-            _skip(sender, seq)
+            if sender.cursor is not None and seq > sender.cursor:
+                sender.cursor = seq
+                if sender.acked:
+                    sender.acked.discard(seq)
             if len(room.members) == 1:
                 return  # nobody to encode it for
         encoded = encode_event("new-message", message)
@@ -153,14 +159,6 @@ class Serving:
             if seq and (member.cursor is None or seq > member.cursor):
                 member.acked = member.acked or set()
                 member.acked.add(seq)
-
-
-def _skip(member: Member, seq: int) -> None:
-    """The member needs no message `seq` from the feed."""
-    if member.cursor is not None and seq > member.cursor:
-        member.cursor = seq
-        if member.acked:
-            member.acked.discard(seq)
 
 
 def _newly_stored(stored: Future[Appended] | None) -> int | None:

@@ -53,14 +53,14 @@ NEWEST_BYTES: Final = 900_000
 cut, because their 1.2 MB would pass what a client may leave unread and cost it its connection."""
 
 
-class Appended(msgspec.Struct, frozen=True):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """What became of an append: the stored message, and whether an earlier one had its key."""
 
     message: Message
     duplicate: bool
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """A stored message on its way to members; `origin` is what the appender gave."""
 
     message: Message

@@ -7,6 +7,7 @@ process.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 import time
@@ -104,6 +105,7 @@ class MemoryLog:
         self._key_messages = key_messages
         self._clock = clock
         self._token = secrets.token_hex(8)
+        self._ids = itertools.count(1)
         self._rooms: dict[str, _Room] = {}
         # By the time of the last key, so that those who never come back are forgotten first.
         self._keys: OrderedDict[tuple[str, str], _Keys] = OrderedDict()
@@ -118,44 +120,41 @@ class MemoryLog:
         self, room: str, user: str, text: str, key: str | None, origin: str
     ) -> asyncio.Future[Appended]:
         """See `RoomLog.append`; the future is done when it is returned."""
-        future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        try:
-            future.set_result(self._append(room, user, text, key, origin))
-        except InvalidPayload as error:
-            fail(future, error)
-        return future
-
-    def _append(self, room: str, user: str, text: str, key: str | None, origin: str) -> Appended:
-        check_encodable(room, user, text, key)
+        future: asyncio.Future[Appended] = asyncio.Future()
+        plain = key is None and text.isascii() and room.isascii() and user.isascii()
+        if not (plain or encodable(room, user, text, key)):
+            return fail(future, InvalidPayload("Not valid Unicode", field="payload"))
         now = self._clock()
-        if key is not None:
-            earlier = self._remembered(room, user, key, now)
-            if earlier is not None:
-                if earlier.text != text:
-                    raise key_reused()
-                return Appended(earlier, True)
+        earlier = None if key is None else self._remembered(room, user, key, now)
+        if earlier is not None:
+            if earlier.text != text:
+                return fail(future, key_reused())
+            future.set_result(Appended(earlier, True))
+            return future
         message = self._store(room, user, text, key, now)
         try:
-            self.feed(room, [Delivery(message, origin)])
+            self.feed(room, (Delivery(message, origin),))
         except Exception:
             _log.exception("the feed of room %r failed", room)
-        return Appended(message, False)
+        future.set_result(Appended(message, False))
+        return future
 
     def _store(self, room: str, user: str, text: str, key: str | None, now: float) -> Message:
         kept = self._rooms.get(room)
         if kept is None:
             kept = self._rooms[room] = _Room()
         kept.seq = seq = kept.seq + 1
-        message = Message(secrets.token_hex(16), seq, room, user, text, timestamp(now))
+        named = f"{self._token}{next(self._ids):016x}"
+        message = Message(named, seq, room, user, text, timestamp(now))
         kept.messages[seq] = message
         kept.messages.pop(seq - self._history, None)
-        kept.sent[user] = number = kept.sent.get(user, 0) + 1
+        kept.sent[user] = sent = kept.sent.get(user, 0) + 1
         if key is not None:
             keys = self._keys.setdefault((room, user), _Keys())
             self._keys.move_to_end((room, user))
-            keys.found[key] = _Keyed(message, number, now + self._key_ttl)
+            keys.found[key] = _Keyed(message, sent, now + self._key_ttl)
             keys.order.append(key)
-            keys.forget(number - self._key_messages, now)
+            keys.forget(sent - self._key_messages, now)
         return message
 
     def _remembered(self, room: str, user: str, key: str, now: float) -> Message | None:

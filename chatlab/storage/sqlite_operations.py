@@ -9,13 +9,14 @@ from asyncio import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from chatlab.storage.base import Appended, Cursor, Delivery, User
 
 __all__ = ["Append", "Mark", "Operation", "Outcome", "Put"]
 
 
-@dataclass(slots=True)
-class Append:
+class Append(msgspec.Struct, eq=False):
     """See `RoomLog.append`."""
 
     room: str

@@ -8,6 +8,7 @@ in each, and a busy loop may keep it for 5 ms (`sys.getswitchinterval`) before i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import sqlite3
@@ -95,6 +96,9 @@ class Store:
         self._members: dict[tuple[int, str], _Member] = {}
         self._next_room = 1
         self._keys_added = 0
+        # Messages are named by a number and by what no other process begins with: asking the
+        # system for a random name each would cost as much as the rest of an append.
+        self._named, self._numbers = secrets.token_hex(8), itertools.count()
         self.token = ""
 
     def open(self) -> None:
@@ -217,9 +221,8 @@ class Store:
         batch.members[whose] = member
         if member.sent % max(1, self._key_messages // 4) == 0:
             batch.old_keys[whose] = member.sent - self._key_messages
-        message = Message(
-            secrets.token_hex(16), room.seq, append.room, append.user, append.text, batch.now
-        )
+        named = f"{self._named}{next(self._numbers):016x}"
+        message = Message(named, room.seq, append.room, append.user, append.text, batch.now)
         batch.messages.append((room.id, room.seq, message.id, append.user, append.text, batch.now))
         if append.key is not None:
             keyed = _Keyed(message.id, room.seq, batch.now, digest, member.sent)

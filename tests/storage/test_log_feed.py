@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from chatlab.storage.base import Delivery
 from tests.storage.rooms import Rooms, seqs
@@ -29,9 +30,9 @@ class Member:
         return self.joined + [seq for seq in self.fed if seq > self.seq]
 
 
-async def write(rooms: Rooms) -> None:
+async def write(rooms: Rooms, sent: list[asyncio.Future[Any]]) -> None:
     """Messages in bursts of different sizes, with the loop running in between."""
-    sent, burst = [], 1
+    burst = 1
     while len(sent) < MESSAGES:
         for _ in range(burst):
             sent.append(rooms.log.append("general", "alice", str(len(sent) + 1), None, ""))
@@ -48,12 +49,15 @@ async def test_who_joins_in_the_middle_gets_every_message_once(rooms):
             member.fed += [delivery.message.seq for delivery in deliveries]
 
     rooms.log.feed = feed
-    writing = asyncio.create_task(write(rooms))
+    sent: list[asyncio.Future[Any]] = []
+    writing = asyncio.create_task(write(rooms, sent))
     joining = []
     while not writing.done():
         members.append(Member(rooms))
         joining.append(asyncio.create_task(members[-1].join()))
-        await asyncio.sleep(0.002)
+        enough = len(sent) + MESSAGES // 20
+        while len(sent) < enough and not writing.done():
+            await asyncio.sleep(0)
     await writing
     await asyncio.gather(*joining)
     newest = (await rooms.join()).seq
@@ -64,7 +68,7 @@ async def test_who_joins_in_the_middle_gets_every_message_once(rooms):
 
 async def test_readers_see_whole_stretches_while_old_messages_are_dropped(kind, store):
     async with Rooms(kind, store, history=100) as rooms:
-        writing = asyncio.create_task(write(rooms))
+        writing = asyncio.create_task(write(rooms, []))
         looked = 0
         while not writing.done():
             for page in (await rooms.page(after=0, limit=200), await rooms.page(limit=200)):
