@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -34,7 +34,6 @@ from chatlab.server.sessions import Sessions
 from chatlab.server.stock import StockServer
 from chatlab.settings import Settings
 from chatlab.storage import open_storage
-from chatlab.storage.base import Delivery
 from chatlab.transport import Handshake, StrictServer
 
 __all__ = ["CHAT_SERVER", "SOCKETIO", "ChatServer", "create_app"]
@@ -65,6 +64,7 @@ class ChatServer:
         self._closing_since = 0.0
         self.metrics = Metrics(
             sockets=lambda: len(self.sessions),
+            fed=lambda: self.rooms.serving.fed,
             rooms=lambda: len(self.rooms),
             subscriptions=self.storage.subscriptions,
             limits_locally=lambda: self._buckets.local,
@@ -98,7 +98,7 @@ class ChatServer:
             transport=self.transport,
         )
         self.handlers = self.dispatch.handlers = chat.handlers
-        self.log.feed, self.log.renewed = self._feed, self.rooms.renewed
+        self.log.feed, self.log.renewed = self.rooms.serving.feed, self.rooms.renewed
         self.directory.changed = self.admission.directory_changed
 
     def use(self, middleware: Middleware[Handshake]) -> Middleware[Handshake]:
@@ -131,6 +131,7 @@ class ChatServer:
     # --- life --------------------------------------------------------------------------------
 
     async def _open(self, _app: web.Application) -> None:
+        self.dispatch.start()
         await self.log.open()
 
     async def drain(self) -> None:
@@ -229,11 +230,7 @@ class ChatServer:
         if session is None:
             return None
         self.admission.close(session, reason)
-        return self.rooms.leave_all(session)
-
-    def _feed(self, room: str, deliveries: Sequence[Delivery]) -> None:
-        self.metrics.feed_messages += len(deliveries)
-        self.rooms.serving.feed(room, deliveries)
+        return self.rooms.leave_all(session) if session.rooms else None
 
 
 CHAT_SERVER: Final = web.AppKey("chat_server", ChatServer)
