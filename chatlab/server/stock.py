@@ -57,6 +57,9 @@ class StockServer:
     What else it takes are options of python-engineio's server.
     """
 
+    accepting = True
+    """Set by the application; the stock classes go on accepting, and `accept` refuses."""
+
     def __init__(
         self,
         *,
