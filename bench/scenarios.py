@@ -88,7 +88,7 @@ class Scenario:
     figures: tuple[str, ...] = ()
     timed: bool = True
     most_rounds: int = 1000
-    cost: float = 3.0
+    cost: float = 1.0
 
 
 def _acks(in_flight: int) -> Run:
@@ -141,7 +141,7 @@ _ALL = ("node", "chatlab", "stock", "chatlab-stock")
 _BESIDE = ("stock", "chatlab-stock")
 _TWO = ("node-redis", "chatlab-redis", "chatlab-aof", "stock-redis")
 _TWO_BESIDE = ("chatlab-aof", "stock-redis")
-COST = 2.5  # seconds to start and stop a server
+COST = 1.5  # seconds to start and stop a server
 
 
 def _more(at: float) -> tuple[Goal, ...]:
@@ -208,7 +208,7 @@ SCENARIOS = {
             (Goal("chatlab", "p99", 0.25),),
             once=_BESIDE,
             figures=("p50", "p99", "cores"),
-            cost=4.0,
+            cost=2.0,
         ),
         Scenario(
             "connects",
@@ -228,7 +228,7 @@ SCENARIOS = {
             figures=("kb", "cpu"),
             timed=False,
             most_rounds=2,
-            cost=22.0,
+            cost=24.0,
         ),
         Scenario(
             "across-300",
@@ -238,7 +238,7 @@ SCENARIOS = {
             (Goal("chatlab-redis", "p50", 1.0), Goal("chatlab-redis", "p99", 1.0)),
             once=_TWO_BESIDE,
             figures=("p50", "p99", "cores"),
-            cost=4.0,
+            cost=2.0,
         ),
         Scenario(
             "across-most",
@@ -247,7 +247,7 @@ SCENARIOS = {
             _TWO,
             (Goal("chatlab-redis", "per_cpu", 2.0),),
             once=_TWO_BESIDE,
-            cost=4.0,
+            cost=2.0,
         ),
     )
 }

@@ -19,13 +19,24 @@ from chatlab.lab.load import Row
 from chatlab.lab.load_system import allow_many_files
 from chatlab.lab.process import process
 
-__all__ = ["add_arguments", "main", "run"]
+__all__ = ["main"]
 
 _SCENARIOS = ("acks", "fanout", "rooms", "steady", "connects", "park", "across")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options, on `parser`: what `run` reads. `chatlab bench` can be made of these two."""
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m chatlab.lab.load"
+) -> int:
+    """The command line, called `prog` in its help; returns the exit code.
+
+    What cannot be measured is one sentence on stderr and a 1, a wrong argument a 2.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description="Measure a chat server under load.")
+    _add_arguments(parser)
+    return _run(parser.parse_args(arguments))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(_SCENARIOS)} (acks)"
     )
@@ -39,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON for each row")
 
 
-def run(given: argparse.Namespace) -> int:
-    """Measure what was asked for; returns the exit code. A mistake is a sentence on stderr."""
+def _run(given: argparse.Namespace) -> int:
     scenarios = given.scenarios or ["acks"]
     unknown = [name for name in scenarios if name not in _SCENARIOS]
     if unknown:
@@ -97,12 +107,3 @@ async def _one(name: str, server: load.Target, given: argparse.Namespace) -> lis
 def _given(options: dict[str, float | None]) -> dict[str, Any]:
     """Those that were given; the others have their defaults in `load`."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m chatlab.lab.load", description="Measure a chat server under load."
-    )
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
