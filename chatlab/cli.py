@@ -24,9 +24,11 @@ _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code. A mistake is one sentence on stderr and a 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    given = _parser(measuring=list(arguments[:1]) == ["bench"]).parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if arguments[:1] == ["bench"]:  # it has a parser of its own
+            return _bench(arguments[1:])
+        given = _parser().parse_args(arguments)
         code: int = given.run(given)
     except SettingsError as error:
         sys.stderr.write(f"chatlab: {error}\n")
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser(*, measuring: bool) -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chatlab", description="A production Socket.IO chat.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -61,12 +63,7 @@ def _parser(*, measuring: bool) -> argparse.ArgumentParser:
     _add_settings(user, [option for option in options() if option.name == "storage"])
     user.set_defaults(run=_user)
 
-    bench = commands.add_parser("bench", help="start a server without limits and measure it")
-    if measuring:  # the load generator is part of the workshop, which takes a second to import
-        from chatlab.lab import load_command
-
-        load_command.add_arguments(bench)
-        bench.set_defaults(run=load_command.run)
+    commands.add_parser("bench", help="start a server without limits and measure it")
 
     doctor = commands.add_parser("doctor", help="say what this machine has for the workshop")
     doctor.set_defaults(run=_doctor)
@@ -161,6 +158,13 @@ def _user(given: argparse.Namespace) -> int:
             # With --dev anybody may connect: a ban must hold for who was never added, too.
             users.put(User(given.user, given.name or given.user, banned=True))
     return 0
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    # The load generator is part of the workshop, which takes a second to import.
+    from chatlab.lab import load_command
+
+    return load_command.main(arguments, prog="chatlab bench")
 
 
 def _doctor(_given: argparse.Namespace) -> int:
