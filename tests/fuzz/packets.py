@@ -177,8 +177,20 @@ packets = st.one_of(
 
 @st.composite
 def _with_attachments(draw: st.DrawFn) -> tuple[str | bytes, ...]:
-    """A packet that claims attachments, followed by some, all or none of them."""
-    return ("4" + draw(attachments), *draw(st.lists(blobs, max_size=4)))
+    """A packet that claims attachments, and these: mostly all of them, sometimes others."""
+    count = draw(st.integers(1, 3))
+    placeholders = [{"_placeholder": True, "num": number} for number in range(count)]
+    event = _json([draw(st.sampled_from(["message", "message-with-ack"])), *placeholders])
+    namespace, ack_id = draw(st.sampled_from(["", "/custom,"])), draw(st.sampled_from(["", "5"]))
+    parts: list[str | bytes] = list(draw(st.lists(blobs, min_size=count, max_size=count)))
+    if draw(st.sampled_from([False, False, False, True])):
+        parts.insert(draw(st.integers(0, count)), draw(st.one_of(blobs, st.just("42[]"))))
+    text = draw(st.booleans())  # over polling they are base64
+    told = [
+        "b" + base64.b64encode(part).decode() if text and isinstance(part, bytes) else part
+        for part in parts
+    ]
+    return (f"45{count}-{namespace}{ack_id}{event}", *told)
 
 
 batches: st.SearchStrategy[tuple[str | bytes, ...]] = st.one_of(

@@ -20,7 +20,16 @@ __all__ = ["OPTIONS", "Failure", "play_round"]
 # left without a word has to be gone while the fuzzer waits.
 TIMES: Final = {"ping_interval": 1.0, "ping_timeout": 2.0, "connect_timeout": 2.0}
 OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "chat": {"user_rate": 1000.0, "user_burst": 1000, "history": 50, "key_ttl": 5.0, **TIMES},
+    "chat": {
+        "user_rate": 1000.0,
+        "user_burst": 1000,
+        "user_frame_rate": 500.0,
+        "user_frame_burst": 10,
+        "max_pending": 8,
+        "history": 50,
+        "key_ttl": 5.0,
+        **TIMES,
+    },
     "suite": {"max_http_buffer_size": 65_536, "max_unread": 1_048_576, **TIMES},
 }
 SETTLE: Final = 2 * sum(TIMES.values())

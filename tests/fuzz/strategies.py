@@ -17,6 +17,7 @@ __all__ = ["scripts"]
 who = st.sampled_from([0, 0, 0, 1, 1, 2])
 CONNECT = '40{"token":"{token}"}'
 JOIN = '421["join-room","general"]'
+begins = st.sampled_from([(CONNECT, JOIN), (CONNECT, JOIN), (CONNECT,), (CONNECT, "40/custom,")])
 
 # --- websocket frames ----------------------------------------------------------------------------
 
@@ -228,13 +229,16 @@ anything: st.SearchStrategy[Step] = st.one_of(
     says,
     says,
     says,
-    st.builds(steps.Say, who, st.just((CONNECT, JOIN))),
+    st.builds(steps.Say, who, begins),
     st.builds(steps.Frames, who, frames, st.sampled_from([1, 1, 2, 5])),
     st.builds(steps.Frames, who, frames, st.sampled_from([1, 1, 2, 5])),
     st.builds(steps.Bytes, who, st.binary(max_size=20)),
     st.builds(steps.Poll, who),
+    st.builds(steps.Poll, who),
     upgrades,
     upgrades,
+    requests,
+    requests,
     requests,
     requests,
     opens,
@@ -251,10 +255,10 @@ def _begun(draw: st.DrawFn) -> Script:
     for number in range(draw(st.integers(1, steps.ACTORS))):
         transport = draw(st.sampled_from(["websocket", "polling"]))
         begun.append(steps.Open(number, transport))
-        begun.append(steps.Say(number, (CONNECT, JOIN)))
-    return (*begun, *draw(st.lists(anything, min_size=2, max_size=10)))
+        begun.append(steps.Say(number, draw(begins)))
+    return (*begun, *draw(st.lists(anything, min_size=3, max_size=12)))
 
 
 scripts: st.SearchStrategy[Script] = st.one_of(
-    _begun(), _begun(), _begun(), st.lists(anything, min_size=1, max_size=10).map(tuple)
+    _begun(), _begun(), _begun(), st.lists(anything, min_size=3, max_size=12).map(tuple)
 )
