@@ -122,13 +122,27 @@ async def test_pings_are_answered_between_attachments() -> None:
     ],
 )
 async def test_a_placeholder_that_fits_no_attachment_closes_the_socket(
-    calm: World, packet: str
+    calm: World, packet: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     peer = await connected(calm)
     await peer.send(packet, b"data")
     with pytest.raises(Gone):
         await peer.packet()
     assert calm.suite.events == []
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("placeholders", [f"{ONE}", f"{ONE},{ONE}", "", f"{ONE},{ONE},{TWO}"])
+async def test_each_attachment_has_one_placeholder_or_the_socket_is_closed(
+    calm: World, placeholders: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = await connected(calm)
+    arguments = "," + placeholders if placeholders else ""
+    await peer.send(f'452-["message"{arguments}]', b"one", b"two")
+    with pytest.raises(Gone):
+        await peer.packet()
+    assert calm.suite.events == []
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_more_attachments_than_allowed_are_refused_before_they_come() -> None:
