@@ -230,7 +230,9 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
                     self._fetched(session)
                 return _packets(body)
             if request.method == "POST":
-                packets = (await _read(request, self.max_http_buffer_size)).split(_SEPARATOR)
+                async with asyncio.timeout(self.ping_timeout):  # however slowly it trickles
+                    body = await _read(request, self.max_http_buffer_size)
+                packets = body.split(_SEPARATOR)
                 if len(packets) > self._max_payload_packets:
                     raise MalformedPacket("too many packets in one body")
                 await session.receive_body(packets)
@@ -240,6 +242,9 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             return web.Response(status=413)
         except (MalformedPacket, UnicodeDecodeError):
             session.ended("parse error")
+        except TimeoutError:
+            session.ended("transport error")
+            return web.Response(status=408)
         except ConnectionError:
             pass  # nobody is there to read the answer
         return _refuse(_BAD_REQUEST)
