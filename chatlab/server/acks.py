@@ -21,7 +21,7 @@ from chatlab.errors import ChatError, Closing, InternalError, Unavailable
 from chatlab.protocol import Answer, Request
 from chatlab.server.deadlines import Deadlines
 from chatlab.server.sessions import Session
-from chatlab.storage.base import Promise
+from chatlab.storage.promise import Promise
 
 __all__ = ["Desk", "Event", "Inbox", "Later", "when", "within"]
 

@@ -11,7 +11,7 @@ import hashlib
 from asyncio import CancelledError, Future, Task
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -26,7 +26,6 @@ __all__ = [
     "Delivery",
     "Feed",
     "Page",
-    "Promise",
     "RoomLog",
     "Snapshot",
     "User",
@@ -103,43 +102,6 @@ class User:
     id: str
     name: str
     banned: bool = False
-
-
-class Promise(Future[T]):
-    """A future that can also tell at once that it is done.
-
-    asyncio calls a future's callbacks in the loop's next pass, each by itself: for a batch of a
-    thousand appends that is more work than the appends.
-    """
-
-    __slots__ = ("_then",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._then: Callable[[Future[T]], None] | None = None
-
-    def then(self, callback: Callable[[Future[T]], None]) -> None:
-        """Have the one `callback` called by whoever completes the promise. It is not done yet."""
-        self._then = callback
-
-    def set_result(self, result: T) -> None:
-        super().set_result(result)
-        self._tell()
-
-    def set_exception(self, exception: type | BaseException) -> None:
-        super().set_exception(exception)
-        self._tell()
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        cancelled = super().cancel(msg)
-        if cancelled:
-            self._tell()
-        return cancelled
-
-    def _tell(self) -> None:
-        then, self._then = self._then, None
-        if then is not None:
-            then(self)
 
 
 Feed = Callable[[str, Sequence[Delivery]], None]

@@ -22,11 +22,11 @@ from chatlab.storage.base import (
     Cursor,
     Feed,
     Page,
-    Promise,
     Snapshot,
     check_encodable,
     fail,
 )
+from chatlab.storage.promise import Promise
 from chatlab.storage.sqlite_history import History
 from chatlab.storage.sqlite_operations import Append, Mark, Operation, Outcome
 from chatlab.storage.sqlite_reader import Job, Reader
