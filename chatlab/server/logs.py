@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 
 __all__ = ["Budget", "set_up"]
 
@@ -82,10 +83,11 @@ def _client(record: logging.LogRecord) -> str:
 def _is_wanted(record: logging.LogRecord) -> bool:
     """Make one line of what is no HTTP; aiohttp 3.14.5 logs a traceback for it, as for a crash."""
     error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, HttpProcessingError):
+    if not isinstance(error, (HttpProcessingError, RequestPayloadError)):
         return True
     client = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
-    record.msg, record.args = "%s sent what is no HTTP: %s", (client, type(error).__name__)
+    told = (client or "somebody", type(error).__name__)
+    record.msg, record.args = "%s sent what is no HTTP: %s", told
     record.exc_info = record.exc_text = None
     record.levelno, record.levelname, record.client = logging.INFO, "INFO", client
     return logging.getLogger("chatlab").isEnabledFor(logging.INFO)
