@@ -2,7 +2,7 @@
 
 aiohttp's own WebSocketResponse (3.14.5) takes a task, a future and two timers for each frame and
 writes each alone. Here the reader of aiohttp, which is compiled, calls back for every message, and
-the owner decides when to write. tests/protocol/test_websocket.py holds it to RFC 6455.
+the owner decides when to write. tests/rfc6455 and tests/protocol/test_frames.py hold it to the RFC.
 """
 
 from __future__ import annotations
