@@ -178,3 +178,19 @@ async def test_a_client_that_leaves_between_attachments_leaves_nothing(
     await until(lambda: calm.suite.closed)
     assert calm.suite.events == []
     await until(lambda: not calm.remembered())
+
+
+async def test_one_that_is_told_to_go_between_attachments_is_heard_no_more(
+    calm: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = await connected(calm)
+    await connect(peer, "/custom")
+    await peer.send(f'452-/custom,["message",{ONE},{TWO}]', b"one")
+    await until(lambda: next(iter(calm.sessions().values())).peer.parts)
+    await calm.transport.kick(calm.suite.opened[1], "banned")
+    assert await peer.packet() == "41/custom,"
+    await peer.send(b"two")
+    with pytest.raises(Gone):
+        await peer.packet()
+    assert calm.suite.events == []
+    assert not [record for record in caplog.records if record.exc_info]
