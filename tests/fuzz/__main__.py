@@ -64,7 +64,7 @@ def run(kind: str, frames: int, seed: int, **how: bool) -> bool:
     """Fuzz one kind of server; whether nothing was found."""
     began, looks, rounds = time.monotonic(), list[Look](), 0
     with Target(kind, **how, **OPTIONS[kind]) as target:
-        target.warm_up()
+        target.warm_up(100)
         while not looks or looks[-1].frames < frames:
             tidy = rounds % UNTIDY_EVERY != UNTIDY_EVERY - 1
             try:

@@ -23,6 +23,7 @@ from tests.fuzz.script import (
 from tests.fuzz.target import Target
 
 HOST = (("Host", "localhost"),)
+PACKED = (*HOST, ("Content-Encoding", "gzip"))
 CONNECT = '40{"token":"{token}"}'
 JOIN = '421["join-room","general"]'
 
@@ -58,6 +59,16 @@ FOUND: dict[str, tuple[str, Script]] = {
         (
             Open(0, "polling"),
             Request("PUT", "?EIO=4&transport=polling&sid={sid0}", HOST, b"4", "beyond"),
+        ),
+    ),
+    "a body that says it is compressed and is not": (
+        "chat",
+        (
+            Open(0, "polling"),
+            *(
+                Request(method, f"?EIO=4&transport=polling{sid}", PACKED, b"40")
+                for method, sid in (("GET", ""), ("GET", "&sid={sid0}"), ("PUT", "&sid={sid0}"))
+            ),
         ),
     ),
     "a body of the session that never comes": (

@@ -13,7 +13,7 @@ SCRIPTS = 45
 """In one round; that makes about 700 frames."""
 
 
-@pytest.fixture(params=["chat", "suite"])
+@pytest.fixture(scope="module", params=["chat", "suite"])
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """A server in asyncio's debug mode, which has already served somebody."""
     kind = request.param
