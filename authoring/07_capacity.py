@@ -214,14 +214,15 @@ planned = BUSY / (busy_message + 9 * busy_delivery)
 slowest = {}
 for name, rate in {"as planned": planned, "a rush": 3 * planned}.items():
     row = await load.steady(server, rate=rate, rooms=10, size=10, seconds=1, warm_up=0.3)
-    slowest[f"{name},\n{row.server_cpu_share:.0%} of the core"] = row.p99_ms
+    needed = rate / (row.per_cpu_second or math.nan)
+    slowest[f"{name}: needs\n{needed:.0%} of the core"] = row.p99_ms
 bars({"": slowest}, "ms until the ack, for the slowest of a hundred")
 plt.show()
 
 # %% [markdown]
-# *What to notice:* first the percentage as planned. Half was the plan, from prices at full speed; when messages come one by
-# one, less is read and written together, and it takes more. **A plan is a guess until it is measured**, and the
-# other half is for that, too. Then the rush: a server above its limit falls behind, further with every second.
+# *What to notice:* first what the plan needs. Half was planned, with prices of full speed; when messages come one by
+# one, less is read and written together, and it may take far more. **A plan is a guess until it is measured**: the
+# other half is for that, too. Then the rush: above its limit a server falls behind, further with every second.
 # Clients that wait too long send again, which makes more of it. What keeps a rush out of the queue is the limit of
 # [lesson 04](04_rate_limiting.ipynb).
 #
