@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.protocol.suite_server import SERVER, TIMINGS
 from tests.protocol.world import World, strict
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     """The strict transport with the suites' timings."""
-    async with strict() as world:
+    async with strict(**TIMINGS, connect_timeout=SERVER["connect_timeout"]) as world:
         yield world
 
 
 @pytest.fixture
 async def calm() -> AsyncIterator[World]:
-    """The same without pings within a test."""
-    async with strict(ping_interval=60.0) as world:
+    """The same, in which nothing is due within a test."""
+    async with strict() as world:
         yield world

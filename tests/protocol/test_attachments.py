@@ -146,7 +146,7 @@ async def test_each_attachment_has_one_placeholder_or_the_socket_is_closed(
 
 
 async def test_more_attachments_than_allowed_are_refused_before_they_come() -> None:
-    async with strict(max_attachments=2, ping_interval=60.0) as world:
+    async with strict(max_attachments=2) as world:
         peer = await connected(world)
         await peer.send(f'452-["message",{ONE},{TWO}]', b"one", b"two")
         assert await peer.packet() == f'452-["message-back",{ONE},{TWO}]'
@@ -160,7 +160,7 @@ async def test_more_attachments_than_allowed_are_refused_before_they_come() -> N
 
 
 async def test_without_binary_packets_every_one_closes_the_socket() -> None:
-    async with strict(max_attachments=0, ping_interval=60.0) as world:
+    async with strict(max_attachments=0) as world:
         for packet in (f'451-["message",{ONE}]', f"461-1[{ONE}]"):
             peer = await connected(world)
             await peer.send(packet)

@@ -51,7 +51,7 @@ async def reading_nothing(world: World, way: Way) -> None:
 
 @every_way
 async def test_a_client_that_does_not_read_is_dropped_and_the_reason_told(way: Way) -> None:
-    async with strict(max_unread=64 * KB, ping_interval=60.0) as world:
+    async with strict(max_unread=64 * KB) as world:
         await reading_nothing(world, way)
         (sid,) = world.suite.opened
         pushed = 0
@@ -72,7 +72,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_the_reason_told(way: W
 
 @every_way
 async def test_a_burst_within_one_turn_of_the_loop_is_noticed_at_its_end(way: Way) -> None:
-    async with strict(max_unread=64 * KB, ping_interval=60.0) as world:
+    async with strict(max_unread=64 * KB) as world:
         await reading_nothing(world, way)
         (sid,) = world.suite.opened
         for _ in range(20):
@@ -82,7 +82,7 @@ async def test_a_burst_within_one_turn_of_the_loop_is_noticed_at_its_end(way: Wa
 
 
 async def test_binary_messages_count_as_well() -> None:
-    async with strict(max_unread=64 * KB, ping_interval=60.0) as world:
+    async with strict(max_unread=64 * KB) as world:
         await reading_nothing(world, "polling")
         (sid,) = world.suite.opened
         for _ in range(10):
@@ -92,7 +92,7 @@ async def test_binary_messages_count_as_well() -> None:
 
 @every_way
 async def test_one_that_reads_gets_many_times_the_bound(way: Way) -> None:
-    async with strict(max_unread=64 * KB, ping_interval=60.0) as world:
+    async with strict(max_unread=64 * KB) as world:
         peer = await connected(world, way)
         (sid,) = world.suite.opened
         for number in range(100):
@@ -101,7 +101,7 @@ async def test_one_that_reads_gets_many_times_the_bound(way: Way) -> None:
 
 
 async def test_a_slow_reader_holds_up_nobody_else() -> None:
-    async with strict(max_unread=64 * KB, ping_interval=60.0) as world:
+    async with strict(max_unread=64 * KB) as world:
         await reading_nothing(world, "websocket")
         slow = world.suite.opened[0]
         peer = await connected(world)
@@ -114,7 +114,7 @@ async def test_a_slow_reader_holds_up_nobody_else() -> None:
 
 
 async def test_a_client_that_only_sends_is_read_no_further_than_it_is_answered() -> None:
-    async with strict(max_unread=64 * KB, ping_interval=60.0) as world:
+    async with strict(max_unread=64 * KB) as world:
         peer = await Socket.open(world, buffer=4 * KB)
         await peer.send("40")
         with pytest.raises((Gone, ConnectionError, TimeoutError)):
@@ -128,7 +128,7 @@ async def test_a_client_that_only_sends_is_read_no_further_than_it_is_answered()
 async def test_more_packets_in_a_body_than_allowed_are_refused_and_none_is_handled(
     way: Way,
 ) -> None:
-    async with strict(max_payload_packets=5, ping_interval=60.0) as world:
+    async with strict(max_payload_packets=5) as world:
         peer = await connected(world, way)
         await peer.send(*(f'42["message",{number}]' for number in range(5)))
         assert [await peer.packet() for _ in range(5)] == [
@@ -159,7 +159,7 @@ class Budget:
 @every_way
 async def test_one_who_has_spent_the_budget_is_not_read_and_loses_nothing(way: Way) -> None:
     budget = Budget()
-    async with strict(allowance=budget, ping_interval=60.0) as world:
+    async with strict(allowance=budget) as world:
         peer = await connected(world, way)
         budget.pays = False
         sending = asyncio.create_task(_send_all(peer, 0, 400))
@@ -187,7 +187,7 @@ async def _send_all(peer: Peer, first: int, last: int) -> None:
 
 async def test_a_long_frame_costs_more_of_the_budget_than_a_short_one() -> None:
     budget = Budget()
-    async with strict(allowance=budget, ping_interval=60.0) as world:
+    async with strict(allowance=budget) as world:
         peer = await connected(world)
         for number in range(10):
             await peer.send(f'42["message",{number}]')
@@ -201,7 +201,7 @@ async def test_a_long_frame_costs_more_of_the_budget_than_a_short_one() -> None:
 
 @every_way
 async def test_one_that_goes_on_and_on_without_a_connect_is_closed(way: Way) -> None:
-    async with strict(ping_interval=60.0, connect_timeout=60.0) as world:
+    async with strict(connect_timeout=60.0) as world:
         peer = await session(world, way)
         with pytest.raises((Gone, ConnectionError)):
             for _ in range(100):
@@ -212,7 +212,7 @@ async def test_one_that_goes_on_and_on_without_a_connect_is_closed(way: Way) -> 
 
 @every_way
 async def test_one_whose_connects_are_refused_again_and_again_is_closed(way: Way) -> None:
-    async with strict(ping_interval=60.0, connect_timeout=60.0) as world:
+    async with strict(connect_timeout=60.0) as world:
         peer = await session(world, way)
         refused = 0
         with pytest.raises((Gone, ConnectionError)):
@@ -225,7 +225,7 @@ async def test_one_whose_connects_are_refused_again_and_again_is_closed(way: Way
 
 
 async def test_sockets_without_a_connect_are_bounded_and_the_next_are_told_to_wait() -> None:
-    async with strict(max_unauthenticated=2, ping_interval=60.0, connect_timeout=60.0) as world:
+    async with strict(max_unauthenticated=2, connect_timeout=60.0) as world:
         first = await Polling.open(world)
         second = await Socket.open(world)
         answer = await ask(world, "GET", target(SOCKET, "polling"))

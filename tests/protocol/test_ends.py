@@ -151,7 +151,8 @@ async def test_a_client_that_is_gone_before_its_first_byte_leaves_nothing(calm: 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_a_client_that_leaves_with_the_handshake_is_forgotten(transport: str) -> None:
-    async with strict(connect_timeout=0.1, ping_interval=60.0) as world:
+    async with strict(connect_timeout=0.5) as world:
+        other = await connected(world)
         for _ in range(10):
             line = await world.line()
             headers = (
@@ -163,7 +164,6 @@ async def test_a_client_that_leaves_with_the_handshake_is_forgotten(transport: s
                 f"{headers if transport == 'websocket' else ''}\r\n".encode()
             )
             line.abort()
-        other = await connected(world)
         await other.send('42["message","fine"]')
         assert await other.packet() == '42["message-back","fine"]'
         await until(lambda: len(world.sessions()) == 1)

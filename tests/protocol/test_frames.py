@@ -161,7 +161,7 @@ async def test_a_connection_that_just_ends_ends_the_session(calm: World) -> None
 
 @pytest.mark.parametrize("kind", [TEXT, BINARY])
 async def test_a_frame_over_the_limit_is_refused_by_its_length_alone(kind: int) -> None:
-    async with strict(max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT) as world:
         peer = await Socket.open(world, ENGINE)
         await peer.ws.line.send(frame(kind, b"4" + b"x" * LIMIT)[:20])
         assert await peer.ended() == TOO_BIG
@@ -169,7 +169,7 @@ async def test_a_frame_over_the_limit_is_refused_by_its_length_alone(kind: int) 
 
 
 async def test_fragments_are_counted_together_against_the_limit() -> None:
-    async with strict(max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT) as world:
         peer = await Socket.open(world, ENGINE)
         await peer.ws.line.send(frame(TEXT, b"4" + b"x" * (LIMIT // 2), final=False))
         await peer.ws.line.send(frame(CONTINUATION, b"x" * (LIMIT // 2)))
@@ -177,7 +177,7 @@ async def test_fragments_are_counted_together_against_the_limit() -> None:
 
 
 async def test_endless_fragments_are_refused_at_the_limit() -> None:
-    async with strict(max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT) as world:
         peer = await Socket.open(world, ENGINE)
         await peer.ws.line.send(frame(TEXT, b"4", final=False))
         for _ in range(11):
@@ -186,7 +186,7 @@ async def test_endless_fragments_are_refused_at_the_limit() -> None:
 
 
 async def test_a_message_of_the_limit_is_read_and_one_byte_more_is_not() -> None:
-    async with strict(max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT) as world:
         peer = await Socket.open(world, ENGINE)
         await peer.send("4" + "x" * (LIMIT - 1))
         assert await peer.packet() == "4" + "x" * (LIMIT - 1)
@@ -209,7 +209,7 @@ async def test_compression_is_off_although_it_is_offered(calm: World) -> None:
 
 
 async def test_compression_can_be_switched_on() -> None:
-    async with strict(compression=True, ping_interval=60.0) as world:
+    async with strict(compression=True) as world:
         peer = await Socket.open(world, ENGINE, headers=OFFER)
         assert peer.ws.agreed is not None
         assert peer.ws.agreed.startswith("permessage-deflate")
@@ -227,7 +227,7 @@ async def test_compression_can_be_switched_on() -> None:
 
 
 async def test_a_window_is_kept_over_messages_unless_the_client_forbids_it() -> None:
-    async with strict(compression=True, ping_interval=60.0) as world:
+    async with strict(compression=True) as world:
         peer = await Socket.open(world, ENGINE, headers=OFFER)
         window = zlib.decompressobj(wbits=-15)
         for _ in range(3):
@@ -245,7 +245,7 @@ async def test_a_window_is_kept_over_messages_unless_the_client_forbids_it() -> 
 
 
 async def test_a_small_frame_that_unpacks_to_a_large_one_is_refused() -> None:
-    async with strict(compression=True, max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(compression=True, max_http_buffer_size=LIMIT) as world:
         peer = await Socket.open(world, ENGINE, headers=OFFER)
         bomb = deflate(b"4" + bytes(5_000_000))
         assert len(bomb) < LIMIT

@@ -157,7 +157,7 @@ async def test_polling_headers_do_not_pass_for_a_websocket(calm: World) -> None:
 @pytest.mark.parametrize("way", ["polling", "websocket"])
 async def test_a_transport_that_is_switched_off_is_unknown(way: str) -> None:
     other = {"polling": "websocket", "websocket": "polling"}[way]
-    async with strict(transports=[other], ping_interval=60.0) as world:
+    async with strict(transports=[other]) as world:
         if way == "polling":
             answer = await ask(world, "GET", target(SOCKET, "polling"))
         else:

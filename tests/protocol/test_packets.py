@@ -72,7 +72,7 @@ async def test_a_hundred_events_are_answered_in_order(calm: World, way: Way) -> 
 async def test_an_event_is_not_handled_before_the_one_that_the_application_waits_for(
     way: Way,
 ) -> None:
-    async with strict(ping_interval=60.0) as world:
+    async with strict() as world:
         gate = Gate(world)
         peer = await connected(world, way)
         sending = asyncio.create_task(peer.send(*(f'42["message",{n}]' for n in range(1, 6))))

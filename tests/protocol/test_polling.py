@@ -131,7 +131,7 @@ LIMIT = 10_000
 
 @pytest.mark.parametrize("over", [1, 100, 1_000_000])
 async def test_a_body_over_the_limit_is_refused_by_its_length_alone(over: int) -> None:
-    async with strict(max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT) as world:
         peer = await Polling.open(world, ENGINE)
         line = await world.line()
         length = [("Content-Length", str(LIMIT + over))]
@@ -141,7 +141,7 @@ async def test_a_body_over_the_limit_is_refused_by_its_length_alone(over: int) -
 
 
 async def test_a_chunked_body_over_the_limit_is_refused_before_its_end() -> None:
-    async with strict(max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT) as world:
         peer = await Polling.open(world, ENGINE)
         line = await world.line()
         await line.send(head("POST", peer.url, b"", [("Transfer-Encoding", "chunked")]))
@@ -152,7 +152,7 @@ async def test_a_chunked_body_over_the_limit_is_refused_before_its_end() -> None
 
 @pytest.mark.parametrize("filling", ["x", "é"])
 async def test_a_body_of_the_limit_is_read_and_the_limit_counts_bytes(filling: str) -> None:
-    async with strict(max_http_buffer_size=LIMIT + 1, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT + 1) as world:
         peer = await Polling.open(world, ENGINE)
         text = "4" + filling * (LIMIT // len(filling.encode()))
         await peer.send(text)
@@ -162,7 +162,7 @@ async def test_a_body_of_the_limit_is_read_and_the_limit_counts_bytes(filling: s
 
 @pytest.mark.parametrize("encoding", ["deflate", "gzip"])
 async def test_a_small_body_that_unpacks_to_a_large_one_is_refused(encoding: str) -> None:
-    async with strict(max_http_buffer_size=LIMIT, ping_interval=60.0) as world:
+    async with strict(max_http_buffer_size=LIMIT) as world:
         peer = await Polling.open(world, ENGINE)
         packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
         bomb = packer.compress(b"4" + bytes(5_000_000)) + packer.flush()

@@ -35,7 +35,7 @@ async def test_no_line_of_the_log_names_a_session(
         if args == ["crash"]:
             raise RuntimeError("a bug of the application")
 
-    async with strict(max_unread=50_000, ping_interval=0.1, ping_timeout=0.1) as world:
+    async with strict(max_unread=50_000, ping_interval=0.3, ping_timeout=0.3) as world:
         world.suite.handling = crash
         for packets in (
             ["zzz"],
@@ -61,7 +61,7 @@ async def test_no_line_of_the_log_names_a_session(
 
 
 async def test_the_session_id_of_socketio_is_not_that_of_engineio_and_opens_nothing() -> None:
-    async with strict(ping_interval=60.0) as world:
+    async with strict() as world:
         peer = await connected(world, "polling")
         assert isinstance(peer, Polling)
         (sid,) = world.suite.opened
@@ -71,7 +71,7 @@ async def test_the_session_id_of_socketio_is_not_that_of_engineio_and_opens_noth
 
 
 async def test_session_ids_are_long_and_share_no_prefix() -> None:
-    async with strict(ping_interval=60.0) as world:
+    async with strict() as world:
         sids = [(await Socket.open(world)).sid for _ in range(20)]
         assert all(len(sid) >= 20 for sid in sids)
         assert len({sid[:8] for sid in sids}) == 20

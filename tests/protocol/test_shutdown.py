@@ -58,7 +58,7 @@ async def test_what_was_queued_is_written_before_the_close(calm: World) -> None:
 
 
 async def test_a_client_that_does_not_read_does_not_hold_up_the_end() -> None:
-    async with strict(ping_interval=60.0) as world:
+    async with strict() as world:
         await reading_nothing(world, "websocket")
         (sid,) = world.suite.opened
         for _ in range(800):

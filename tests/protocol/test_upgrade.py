@@ -260,7 +260,7 @@ async def test_what_was_sent_during_an_upgrade_that_failed_arrives_by_polling(ca
 
 
 async def test_a_probe_that_is_never_followed_by_the_upgrade_is_given_up() -> None:
-    async with strict(ping_interval=0.1, ping_timeout=0.1) as world:
+    async with strict(ping_interval=0.3, ping_timeout=0.3) as world:
         peer = await Polling.open(world, ENGINE)
         ws = await probing(world, peer)
         # Nobody polls and nobody answers pings: the session ends, and with it the websocket.
@@ -312,7 +312,7 @@ async def test_an_upgraded_session_ends_with_its_websocket(calm: World) -> None:
 
 
 async def test_upgrades_may_be_switched_off() -> None:
-    async with strict(allow_upgrades=False, ping_interval=60.0) as world:
+    async with strict(allow_upgrades=False) as world:
         peer = await Polling.open(world)
         assert peer.handshake["upgrades"] == []
         with pytest.raises(Refused) as refused:

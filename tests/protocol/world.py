@@ -62,10 +62,14 @@ async def serving(suite: Suite) -> AsyncIterator[World]:
         await runner.cleanup()
 
 
+# Nothing is due within a test that does not ask for it, however slow the machine is.
+CALM = {"ping_interval": 60.0, "ping_timeout": 20.0, "connect_timeout": 20.0}
+
+
 @asynccontextmanager
 async def strict(**limits: Any) -> AsyncIterator[World]:
     """The strict transport; when all have left, no registry of it may remember anybody."""
-    async with serving(StrictSuite(**limits)) as world:
+    async with serving(StrictSuite(**{**CALM, **limits})) as world:
         yield world
     await until(lambda: not world.remembered(), what="everybody forgotten")
     assert len(world.suite.closed) == len(world.suite.opened)
