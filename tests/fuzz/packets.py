@@ -179,7 +179,8 @@ packets = st.one_of(
 def _with_attachments(draw: st.DrawFn) -> tuple[str | bytes, ...]:
     """A packet that claims attachments, and these: mostly all of them, sometimes others."""
     count = draw(st.integers(1, 3))
-    placeholders = [{"_placeholder": True, "num": number} for number in range(count)]
+    wrong = draw(st.sampled_from([0, 0, 0, 0, 1, -1]))
+    placeholders = [{"_placeholder": True, "num": wrong + number} for number in range(count)]
     event = _json([draw(st.sampled_from(["message", "message-with-ack"])), *placeholders])
     namespace, ack_id = draw(st.sampled_from(["", "/custom,"])), draw(st.sampled_from(["", "5"]))
     parts: list[str | bytes] = list(draw(st.lists(blobs, min_size=count, max_size=count)))

@@ -200,6 +200,17 @@ requests = st.builds(
     st.integers(1, 4),
 )
 
+# Right in everything but what is in them.
+posts = st.builds(
+    steps.Request,
+    st.just("POST"),
+    st.sampled_from([f"?EIO=4&transport=polling&sid={{sid{number}}}" for number in (0, 0, 1, 2)]),
+    st.just((("Host", "localhost"),)),
+    http_bodies,
+    st.sampled_from(["length", "length", "chunked", "short"]),
+    st.integers(1, 4),
+)
+
 # --- scripts -------------------------------------------------------------------------------------
 
 upgrades = st.builds(
@@ -239,8 +250,8 @@ anything: st.SearchStrategy[Step] = st.one_of(
     upgrades,
     requests,
     requests,
-    requests,
-    requests,
+    posts,
+    posts,
     opens,
     st.builds(steps.Cut, who, st.sampled_from(["end", "abort", "leave"])),
     st.builds(steps.Deaf, who),
