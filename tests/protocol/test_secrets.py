@@ -42,7 +42,6 @@ async def test_no_line_of_the_log_names_a_session(
             ["42{}"],
             ['42["message","crash"]'],
             ["1"],
-            ["41"],
             ["40"],
             [b"x"],
         ):
