@@ -357,7 +357,7 @@ if here("valkey") and here("balancer"):
 # 2. Join first, then ask; show in order of `seq`, each once.
 # 3. Do not believe that nothing gets lost. Break it, and let a checker count.
 #
-# Next: how many users it holds, and what that costs. That is lesson 07. Or look something up in the
+# Next: how many users it holds, and what that costs: [lesson 07](07_capacity.ipynb). Or look something up in the
 # [quick reference](09_quick_reference.ipynb).
 
 # %% [markdown]

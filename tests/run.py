@@ -33,7 +33,7 @@ NBVAL = [
 NBVAL_PYTEST = ["-p", "tests.nbval_parts", "--timeout=200", "-o", "asyncio_mode=strict"]
 
 # The folders whose tests run beside all others: about as long as those and the notebooks take.
-BESIDE = ["tests/client", "tests/lab", "tests/server", "tests/storage"]
+BESIDE = ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"]
 
 
 @dataclass

@@ -240,7 +240,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         except _TooLarge:
             session.ended("payload too large")
             return web.Response(status=413)
-        except (MalformedPacket, UnicodeDecodeError):
+        except (MalformedPacket, UnicodeDecodeError, web.RequestPayloadError):
             session.ended("parse error")
         except TimeoutError:
             session.ended("transport error")

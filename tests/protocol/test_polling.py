@@ -172,6 +172,23 @@ async def test_a_small_body_that_unpacks_to_a_large_one_is_refused(encoding: str
         assert (await peer.get()).status == 400
 
 
+@pytest.mark.parametrize("encoding", ["deflate", "gzip"])
+async def test_a_body_that_cannot_be_unpacked_ends_the_session(calm: World, encoding: str) -> None:
+    peer = await Polling.open(calm, ENGINE)
+    answer = await peer.post(b"4 this was never packed", **{"Content-Encoding": encoding})
+    assert answer.status == 400
+    assert (await peer.get()).status == 400
+
+
+async def test_a_body_that_trickles_is_waited_for_no_longer_than_a_pong() -> None:
+    async with strict(ping_interval=60.0, ping_timeout=0.1) as world:
+        peer = await Polling.open(world, ENGINE)
+        line = await world.line()
+        await line.send(head("POST", peer.url, headers=[("Content-Length", "100")]) + b"4half")
+        assert (await line.answer()).status == 408
+        await until(lambda: not world.sessions())
+
+
 async def test_a_body_that_never_ends_does_not_hold_the_session(calm: World) -> None:
     peer = await Polling.open(calm, ENGINE)
     line = await calm.line()
