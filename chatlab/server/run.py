@@ -45,6 +45,7 @@ def serve(settings: Settings, *, show_secret: bool = False) -> None:
     `show_secret` prints the secret that `--dev` made. Raises `SettingsError` with a sentence when
     the port or the storage cannot be used.
     """
+    logs.lighten()
     logs.set_up(settings.log_level, settings.log_format, settings.log_lines)
     with _loop_runner() as runner:
         runner.run(_serve(settings, show_secret=show_secret))
