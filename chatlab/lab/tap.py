@@ -18,6 +18,9 @@ from engineio import packet as eio_packet
 from chatlab.lab.inbox import Inbox
 from chatlab.lab.packets import Assembler, Seen
 from chatlab.lab.recorder import Recorder
+from chatlab.transport.engine import StrictEngine
+from chatlab.transport.frame import TEXT, payload
+from chatlab.transport.session import Session
 
 __all__ = ["NAME_HEADER", "ServerTap", "find_socketio"]
 
@@ -62,17 +65,20 @@ class ServerTap:
         self._undo: list[Callable[[], None]] = []
         # A subclass that dispatches in its own way has no moment at which a handler is given an
         # event; there an event counts when its packet arrives.
-        self._stock = all(
+        self._stock = not isinstance(sio.eio, StrictEngine) and all(
             getattr(type(sio), name, None) is getattr(socketio.AsyncServer, name)
             for name in ("_handle_eio_message", "_handle_event", "_handle_event_internal")
         )
 
     def attach(self) -> None:
         """Start listening. The server must not have connections yet."""
-        handlers = self._sio.eio.handlers
-        self._wrap_item(handlers, "connect", self._connecting)
-        self._wrap_item(handlers, "message", self._arriving)
-        self._wrap_item(handlers, "disconnect", self._leaving)
+        engine = self._sio.eio
+        if isinstance(engine, StrictEngine):
+            self._listen_to(engine)
+            return
+        self._wrap_item(engine.handlers, "connect", self._connecting)
+        self._wrap_item(engine.handlers, "message", self._arriving)
+        self._wrap_item(engine.handlers, "disconnect", self._leaving)
         if self._stock:
             self._wrap_running(self._sio)
 
@@ -82,6 +88,39 @@ class ServerTap:
             self._undo.pop()()
 
     # -- wrapping ------------------------------------------------------------------------------
+
+    def _listen_to(self, engine: StrictEngine) -> None:
+        """The same on chatlab's transport, whose application is functions."""
+        tap = self
+        opened, received, left = engine.opened, engine.received, engine.left
+
+        class Heard(Session):
+            __slots__ = ()
+
+            def write(self, framed: bytes) -> None:
+                if not self.closed:
+                    tap._writing(self.sid, framed)
+                super().write(framed)
+
+        def opening(session: Session, request: web.Request) -> None:
+            self._named(session.sid, request.headers.get(NAME_HEADER))
+            opened(session, request)
+
+        def arriving(session: Session, data: str | bytes) -> Awaitable[None] | None:
+            self._arriving(session.sid, data)
+            return received(session, data)
+
+        def leaving(session: Session, reason: str) -> None:
+            self._leaving(session.sid, reason)
+            left(session, reason)
+
+        def undo() -> None:
+            engine.opened, engine.received, engine.left = opened, received, left
+            engine.session_class = Session
+
+        engine.opened, engine.received, engine.left = opening, arriving, leaving
+        engine.session_class = Heard
+        self._undo.append(undo)
 
     def _wrap_item(self, handlers: dict[str, Any], key: str, before: Callable[..., None]) -> None:
         original = handlers.get(key)
@@ -122,28 +161,29 @@ class ServerTap:
             self._names[eio_sid] = f"user-{next(self._numbers)}"
         return self._names[eio_sid]
 
+    def _named(self, eio_sid: str, name: str | None) -> None:
+        if name:
+            self._names[eio_sid] = unquote(name)
+        self._in[eio_sid], self._out[eio_sid] = Assembler(), Assembler()
+
     def _connecting(self, eio_sid: str, environ: dict[str, Any], *_: Any) -> None:
         name = environ.get(_ENVIRON_NAME)
-        if name:
-            self._names[eio_sid] = unquote(str(name))
-        self._in[eio_sid], self._out[eio_sid] = Assembler(), Assembler()
+        self._named(eio_sid, str(name) if name else None)
         session = self._sio.eio.sockets.get(eio_sid)
-        if hasattr(session, "push"):
-            self._wrap_sending(session, "push", eio_sid)  # chatlab's transport
-        elif session is not None:
-            self._wrap_sending(session, "send", eio_sid)
+        if session is not None:
+            self._wrap_sending(session, eio_sid)
 
-    def _wrap_sending(self, session: Any, name: str, eio_sid: str) -> None:
+    def _wrap_sending(self, session: Any, eio_sid: str) -> None:
         """Hear what is handed to one Engine.IO session: every way of sending ends there."""
-        original = getattr(session, name)
+        original = session.send
 
         def listening(packet: Any) -> Any:
-            if not session.closed:
-                self._sending(eio_sid, packet)
+            if not session.closed and packet.packet_type == eio_packet.MESSAGE:
+                self._sending(eio_sid, packet.data)
             return original(packet)
 
         # Not undone: it goes with the session.
-        setattr(session, name, listening)
+        session.send = listening
 
     def _arriving(self, eio_sid: str, data: str | bytes, *_: Any) -> None:
         seen = self._in.setdefault(eio_sid, Assembler()).feed(data)
@@ -157,10 +197,15 @@ class ServerTap:
         payload = data[1] if len(data) == 2 else tuple(data[1:]) or None
         self._inbox.add(str(data[0]), payload, self._name(eio_sid))
 
-    def _sending(self, eio_sid: str, packet: Any) -> None:
-        if packet.packet_type != eio_packet.MESSAGE:
-            return
-        seen = self._out.setdefault(eio_sid, Assembler()).feed(packet.data)
+    def _writing(self, eio_sid: str, framed: bytes) -> None:
+        data = payload(framed)
+        if framed[0] != TEXT:
+            self._sending(eio_sid, data)
+        elif data[:1] == b"4":  # a message; what else there is, is Engine.IO's own
+            self._sending(eio_sid, data[1:].decode())
+
+    def _sending(self, eio_sid: str, data: Any) -> None:
+        seen = self._out.setdefault(eio_sid, Assembler()).feed(data)
         if seen is not None:
             self._add("send", eio_sid, seen, to_server=False)
 

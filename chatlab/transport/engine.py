@@ -56,6 +56,8 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     session, and `address_of(request)` names the client in the log.
     """
 
+    session_class: type[Session] = Session
+
     def __init__(
         self,
         *,
@@ -179,7 +181,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     def _open(self, request: web.Request, transport: str) -> web.StreamResponse:
         if not self._admit(request):
             return web.Response(status=503, headers={"Retry-After": "1"})
-        session = Session(self, self.generate_id(), self._address_of(request))
+        session = self.session_class(self, self.generate_id(), self._address_of(request))
         polling = transport == "polling"
         handshake = {
             "sid": session.sid,

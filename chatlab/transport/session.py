@@ -38,6 +38,9 @@ FREE_FRAMES: Final = 64
 FRAME_BYTES: Final = 4096
 """So many bytes count as another frame: reading a long one costs more."""
 
+EARLY: Final = 64
+"""Frames that wait for one client, past which they do not wait for the end of the loop's pass."""
+
 _CLOSE, _PING, _NOOP = "1", frame(b"2"), "6"
 
 
@@ -179,7 +182,12 @@ class Session:
                     self._hold(waiting)
 
     def consumed(self, frames: int, size: int) -> None:
-        """Take what was read together off the budget, and stop reading when it is used up."""
+        """Take what was read together off the budget, and stop reading when it is used up.
+
+        Much to say goes out at once: a pass of the loop is long when everybody sends that much.
+        """
+        if len(self._outbox) > EARLY:
+            self.flush()
         self.credit -= frames + size // FRAME_BYTES
         if self.credit < 0 and self._held is None and not self.closed:
             self._hold(self._afford())
@@ -240,10 +248,10 @@ class Session:
             while True:
                 if waiting is not None:
                     await waiting
+                await self._afford()
                 if not self._held:
                     break
                 waiting = self._handle(self._held.popleft())
-            await self._afford()
         except Exception as error:
             self._failed(error)
         self._held = None
