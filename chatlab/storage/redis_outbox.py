@@ -19,6 +19,7 @@ import msgspec
 from chatlab.errors import Unavailable
 from chatlab.protocol import Message, timestamp
 from chatlab.storage.base import Appended, fail, key_reused, text_digest
+from chatlab.storage.promise import Promise
 from chatlab.storage.redis_history import Belief
 from chatlab.storage.redis_names import Names
 from chatlab.storage.redis_nodes import Nodes
@@ -80,7 +81,7 @@ class Outboxes:
     ) -> Future[Appended]:
         """Store a message behind those that were put before. Fails at once in a known outage."""
         loop = asyncio.get_running_loop()
-        future: Future[Appended] = loop.create_future()
+        future: Future[Appended] = Promise()
         if self._waiting >= MOST_WAITING or not self._can_store(room):
             return fail(future, Unavailable())
         outbox = self._outboxes.get(room)

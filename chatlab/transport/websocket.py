@@ -208,7 +208,7 @@ class WebSocket(WebSocketDataQueue, asyncio.BufferedProtocol):
     def send(self, frames: list[bytes]) -> int:
         """Write frames in one go; returns how many bytes the client has not taken yet."""
         wire = self.wire
-        if wire is None or self._closing or wire.is_closing():
+        if wire is None or self._closing:
             return 0
         if self._deflate is not None:
             frames = [self._deflate(framed) for framed in frames]
