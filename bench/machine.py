@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-import sysconfig
+import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -35,7 +35,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         "load at start": " ".join(f"{value:.2f}" for value in _load()),
         "pinned": apart if cpus else "no: this system has no two CPUs to choose",
-        "Python": f"{platform.python_version()}, {_build()}: {_versions()}",
+        "Python": f"{platform.python_version()} ({_origin()}): {_versions()}",
         "Node": _node(),
     }
 
@@ -48,11 +48,11 @@ def busy() -> str:
     return f"This machine is busy (load {load[0]:.2f}): the figures will be its other work's, too."
 
 
-def _build() -> str:
-    # It makes CPython itself faster (https://docs.python.org/3/using/configure.html), and the
-    # interpreters of distributions have it; those that are built by hand often do not.
-    tuned = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return f"built {'with' if tuned else 'without'} profile-guided optimisation"
+def _origin() -> str:
+    # The same version differs by a fifth between a distribution's interpreter and one that was
+    # compiled without further thought.
+    ours = sys.base_prefix in ("/usr", "/usr/local")
+    return "the system's" if ours else "not the system's: compiled or installed beside it"
 
 
 def _processor() -> str:
