@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -96,7 +97,10 @@ class StrictSuite(Suite):
     def _arrived(self, sid: str, name: str, args: list[Any], ack_id: int | None) -> Any:
         waiting = self.handling(name, args) if self.handling else None
         if waiting is None:
-            return self._answer(sid, name, args, ack_id)
+            # Half a surrogate pair cannot be said again: no UTF-8 holds it.
+            with contextlib.suppress(UnicodeEncodeError):
+                self._answer(sid, name, args, ack_id)
+            return None
         return self._answer_later(waiting, sid, name, args, ack_id)
 
     async def _answer_later(self, waiting: Awaitable[None], *event: Any) -> None:
