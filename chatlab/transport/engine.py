@@ -16,7 +16,7 @@ from typing import Any, Final
 import engineio
 from aiohttp import web
 
-from chatlab.transport.codec import JSON
+from chatlab.transport.codec import encode_json
 from chatlab.transport.frame import frame, polled
 from chatlab.transport.packet import MalformedPacket
 from chatlab.transport.session import Probe, Session
@@ -52,8 +52,8 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     what the client may send: 0.0, or the seconds for which it is not read.
 
     `max_unread` is in bytes a client, `max_payload_packets` counts what one polling body may hold.
-    `allow_origin(request, origin)` decides on a browser's Origin header, `admit(request)` on a new
-    session, and `address_of(request)` names the client in the log.
+    `allow_origin(request, origin)` decides on a browser's Origin header, `admit(address)` on a new
+    session of a client, which `address_of(request)` names, in the log too.
     """
 
     session_class: type[Session] = Session
@@ -69,7 +69,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         max_payload_packets: int = 1_000,
         compression: bool = False,
         allow_origin: Callable[[web.Request, str], bool] = lambda _request, _origin: False,
-        admit: Callable[[web.Request], bool] = lambda _request: True,
+        admit: Callable[[str], bool] = lambda _address: True,
         address_of: Callable[[web.Request], str] = lambda request: request.remote or "",
         **options: Any,
     ) -> None:
@@ -179,9 +179,10 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         return await self._continue(request, session)
 
     def _open(self, request: web.Request, transport: str) -> web.StreamResponse:
-        if not self._admit(request):
+        address = self._address_of(request)
+        if not self._admit(address):
             return web.Response(status=503, headers={"Retry-After": "1"})
-        session = self.session_class(self, self.generate_id(), self._address_of(request))
+        session = self.session_class(self, self.generate_id(), address)
         polling = transport == "polling"
         handshake = {
             "sid": session.sid,
@@ -190,7 +191,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
             "pingTimeout": round(self.ping_timeout * 1000),
             "maxPayload": self.max_http_buffer_size,
         }
-        first = frame(b"0" + JSON.dumps(handshake).encode())
+        first = frame(b"0" + encode_json(handshake))
         if polling:
             answer: web.StreamResponse = _packets(polled(first))
         else:

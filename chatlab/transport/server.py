@@ -56,7 +56,6 @@ class _Peer:
     request: web.Request | None
     sids: dict[str, str] = field(default_factory=dict)
     refusals: int = 0
-    timer: asyncio.TimerHandle | None = None
     partial: Packet | None = None
     parts: list[bytes] = field(default_factory=list)
 
@@ -95,14 +94,13 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         self._arrived = arrived
         self._closed = closed
         self._allowance = allowance
-        self._address_of = address_of
         self._known_namespaces = frozenset(namespaces)
         self._connect_timeout = connect_timeout
         self._max_attachments = max_attachments
         self._max_unauthenticated = max_unauthenticated
         self._max_per_address = max_unauthenticated_per_address
         self.accepting = True  # new sessions
-        self.pending_connects: set[Session] = set()
+        self.pending_connects: dict[Session, asyncio.TimerHandle] = {}
         self._pending_addresses: Counter[str] = Counter()
         self._sessions: dict[str, Session] = {}
         super().__init__(
@@ -176,11 +174,11 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
 
     # --- sessions that have not connected yet --------------------------------------------------
 
-    def _has_room(self, request: web.Request) -> bool:
+    def _has_room(self, address: str) -> bool:
         if not self.accepting or len(self.pending_connects) >= self._max_unauthenticated:
             return False
         return not self._max_per_address or (
-            self._pending_addresses[self._address_of(request)] < self._max_per_address
+            self._pending_addresses[address] < self._max_per_address
         )
 
     def _begin(self, session: Session, request: web.Request) -> None:
@@ -188,23 +186,19 @@ class StrictServer(socketio.AsyncServer):  # type: ignore[misc]
         self._expect_connect(session)
 
     def _expect_connect(self, session: Session) -> None:
-        peer = session.peer
         if not session.closed and session not in self.pending_connects:
-            loop = asyncio.get_running_loop()
-            peer.timer = loop.call_later(self._connect_timeout, session.drop, "no CONNECT in time")
-            self.pending_connects.add(session)
+            self.pending_connects[session] = asyncio.get_running_loop().call_later(
+                self._connect_timeout, session.drop, "no CONNECT in time"
+            )
             self._pending_addresses[session.address] += 1
 
     def _stop_expecting(self, session: Session) -> None:
-        if session in self.pending_connects:
-            peer = session.peer
-            self.pending_connects.remove(session)
+        timer = self.pending_connects.pop(session, None)
+        if timer is not None:
+            timer.cancel()
             self._pending_addresses[session.address] -= 1
             if not self._pending_addresses[session.address]:
                 del self._pending_addresses[session.address]
-            if peer.timer is not None:
-                peer.timer.cancel()
-                peer.timer = None
 
     def _afford(self, session: Session, frames: int) -> float:
         for sid in session.peer.sids.values():
