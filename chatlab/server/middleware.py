@@ -30,9 +30,6 @@ class Chain(Generic[Subject]):
         self.empty = False
         return middleware
 
-    def __bool__(self) -> bool:
-        return bool(self._middlewares)
-
     async def run(self, subject: Subject, goal: Callable[[Subject], Awaitable[Any]]) -> Any:
         """Pass `subject` through every middleware to `goal`; returns what the first one returns.
 
