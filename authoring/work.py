@@ -15,9 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("notebooks", "exercises", "solutions")
 # What lessons link to beside one another; reached from work/ by the same relative path.
-LINKED = ("chatlab", "docs", "README.md")
+LINKED = ("chatlab", "bench", "docs", "README.md")
 FIRST = Path("work/notebooks/00_start_here.ipynb")
-LEFT_OUT = {".ipynb_checkpoints", "__pycache__"}
+LEFT_OUT = {".ipynb_checkpoints", "__pycache__", "node_modules"}
 
 
 class WorkError(Exception):

@@ -1,15 +1,19 @@
-"""Finds Node and installs what bench/peer needs, once; says in a sentence what is missing."""
+"""Finds Node and installs what bench/peer needs, once; says in a sentence what is missing.
+
+`python -m bench.node` does so at set-up, and is no failure where it cannot be done.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from chatlab.lab.optional import node_command as find_node
 
-__all__ = ["install", "installed", "node_command", "version"]
+__all__ = ["install", "installed", "main", "node_command", "version"]
 
 PEER = Path(__file__).resolve().parent / "peer"
 
@@ -34,11 +38,8 @@ def install() -> None:
     wanted, installed = PEER / "package-lock.json", PEER / "node_modules" / ".package-lock.json"
     if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
         return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise RuntimeError("there is Node here but no npm, which installs socket.io for bench/peer")
     done = subprocess.run(
-        [npm, "ci", "--no-audit", "--no-fund"],
+        [*_npm_command(), "ci", "--no-audit", "--no-fund"],
         cwd=PEER,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -48,6 +49,34 @@ def install() -> None:
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise RuntimeError(f"npm ci failed in bench/peer:\n{last}")
+
+
+def _npm_command() -> list[str]:
+    """The command that runs npm: the one on PATH, or the one beside the Node of a wheel."""
+    npm = shutil.which("npm")
+    if npm is not None:
+        return [npm]
+    node = Path(find_node()[0])
+    # In a wheel as in Node's own archives; on Windows without `lib`.
+    for folder in (node.parent.parent / "lib", node.parent):
+        script = folder / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if script.is_file():
+            return [str(node), str(script)]
+    raise RuntimeError("there is Node here but no npm, which installs socket.io for bench/peer")
+
+
+def main() -> int:
+    """Install; where that cannot be done, say so in a sentence. A machine without Node is told
+    nothing. Returns 0."""
+    try:
+        find_node()
+    except FileNotFoundError:
+        return 0
+    try:
+        install()
+    except RuntimeError as error:
+        sys.stdout.write(f"lesson 08 keeps the stored results of its Node server: {error}\n")
+    return 0
 
 
 def version() -> str:
@@ -65,3 +94,7 @@ def installed(package: str) -> str:
     except OSError:
         return "?"
     return str(json.loads(text)["version"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -225,3 +225,38 @@ def test_a_short_run_measures_all_three_servers(capfd: pytest.CaptureFixture[str
     shown = capfd.readouterr().out
     for label in ("Node", "chatlab", "stock python-socketio"):
         assert f"\n{label} " in shown
+
+
+def test_a_set_up_that_cannot_install_the_peer_says_so_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_network() -> None:
+        raise RuntimeError("npm ci failed in bench/peer")
+
+    monkeypatch.setattr(node, "find_node", lambda: ["node"])
+    monkeypatch.setattr(node, "install", no_network)
+    assert node.main() == 0
+    assert "lesson 08 keeps the stored results" in capsys.readouterr().out
+
+
+def test_a_machine_without_node_is_told_nothing_about_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent() -> list[str]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(node, "find_node", absent)
+    assert node.main() == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_npm_of_a_wheel_is_found_beside_its_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    command = str(tmp_path / "bin" / "node")
+    monkeypatch.setattr(node, "find_node", lambda: [command])
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert node._npm_command() == [command, str(script)]

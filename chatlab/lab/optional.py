@@ -22,15 +22,20 @@ _NAMES = {"valkey": "Valkey", "balancer": "load balancer", "node": "Node.js", "b
 _TRACKED = Path(__file__).resolve().parents[2] / "notebooks"
 
 
-def here(part: str) -> bool:
+def here(part: str, *, packages: str = "") -> bool:
     """Whether this machine has `part`: `if here("node"):`, around what a cell needs it for.
 
-    Where it has not, the cell says `not run here: …` and shows the result that is stored in the
-    notebook. Raises `ValueError` for a part that `chatlab doctor` does not know.
+    `packages` names a folder in which npm must have installed something. Where either is missing,
+    the cell says `not run here: …` and shows the result that is stored in the notebook. Raises
+    `ValueError` for a part that `chatlab doctor` does not know.
     """
-    if doctor.has(part):
+    if not doctor.has(part):
+        lacking = f"this machine has no {_NAMES.get(part, part)}"
+    elif packages and not Path(packages, "node_modules").is_dir():
+        lacking = "set-up could not install the packages that it takes (python -m bench.node)"
+    else:
         return True
-    sys.stdout.write(f"not run here: this machine has no {_NAMES.get(part, part)}.")
+    sys.stdout.write(f"not run here: {lacking}.")
     outputs = _stored(_running_cell())
     sys.stdout.write(" Where it was run:\n\n" if outputs else "\n")
     for output in outputs:

@@ -57,6 +57,16 @@ def test_the_stored_result_is_shown_instead(
     assert "42" in said
 
 
+def test_packages_that_set_up_could_not_install_are_a_missing_part_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(doctor.PARTS, "node", lambda: "v20")
+    assert not optional.here("node", packages=str(tmp_path))
+    assert capsys.readouterr().out.startswith("not run here: set-up could not install")
+    (tmp_path / "node_modules").mkdir()
+    assert optional.here("node", packages=str(tmp_path))
+
+
 def test_a_cell_that_was_changed_has_no_stored_result(
     without_node: Path, shell: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
