@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from chatlab import doctor
 from execute import dump, execute, load, settle
 from outputs import Rules
-from source import ROOT, SourceError, Target, notebook, targets
+from source import ROOT, SourceError, Target, notebook, program, programs, targets
 
 KINDS = ("notebooks", "exercises", "solutions")
 
@@ -61,15 +61,24 @@ def choose(root: Path, only: Sequence[str]) -> list[Target]:
 
 
 def build(root: Path, target: Target, *, anew: bool = False) -> None:
-    """Build and execute one notebook, and write it where that changes its file."""
+    """Build and execute one notebook, and write it where that changes its file.
+
+    The programs of an exercise come first: its cells run them.
+    """
+    for each in programs(target):
+        each.path.parent.mkdir(exist_ok=True)
+        write(each, program(each), "")
     text, seconds = rebuild(root, target, load(target.path), anew=anew)
-    before = target.path.read_text(encoding="utf-8") if target.path.exists() else ""
-    if text == before:
-        say(f"= {target.name}  {seconds:.1f} s")
-        return
     target.path.parent.mkdir(exist_ok=True)
-    target.path.write_text(text, encoding="utf-8", newline="\n")
-    say(f"✓ {target.name}  {seconds:.1f} s")
+    write(target, text, f"  {seconds:.1f} s")
+
+
+def write(target: Target, text: str, remark: str) -> None:
+    """Write the file where that changes it, and say which of the two it was."""
+    before = target.path.read_text(encoding="utf-8") if target.path.exists() else ""
+    if text != before:
+        target.path.write_text(text, encoding="utf-8", newline="\n")
+    say(f"{'=' if text == before else '✓'} {target.name}{remark}")
 
 
 def rebuild(
@@ -102,6 +111,11 @@ def check(root: Path, chosen: Sequence[Target], *, everything: bool) -> list[str
     """What is out of step between sources and notebooks, without running anything."""
     faults = []
     for target in chosen:
+        faults += [
+            f"{each.name} is not what its source says: make notebooks"
+            for each in programs(target)
+            if not each.path.exists() or each.path.read_text(encoding="utf-8") != program(each)
+        ]
         stored = load(target.path)
         if stored is None:
             faults.append(f"{target.name} is not built: make notebooks")

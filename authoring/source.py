@@ -64,6 +64,29 @@ def targets(root: Path = ROOT, only: str = "") -> list[Target]:
     return [target for target in found if target.name.startswith(only) or wanted(target, only)]
 
 
+def programs(target: Target) -> list[Target]:
+    """The programs that go with an exercise: what a learner writes as a file and not in cells.
+
+    `authoring/exercises/08/my_chat.py` is for exercise 08: `exercises/my_chat.py`, with the
+    solution cut out, and `solutions/my_chat.py`.
+    """
+    if target.kind == "notebooks":
+        return []
+    folder = target.source.parent / target.source.stem[:2]
+    return [
+        Target(source, target.kind, target.path.with_name(source.name))
+        for source in sorted(folder.glob("*.py"))
+    ]
+
+
+def program(target: Target) -> str:
+    """The text of one program of an exercise. Raises SourceError as `notebook` does."""
+    text = target.source.read_text(encoding="utf-8")
+    check_markers(text, target.source.name)
+    cut = cut_solutions if target.kind == "exercises" else drop_markers
+    return cut(text) + "\n"
+
+
 def wanted(target: Target, only: str) -> bool:
     """True where `only` names the target without its folder, as NB=01 does."""
     return target.path.name.startswith(only)

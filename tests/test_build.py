@@ -245,3 +245,38 @@ def test_a_notebook_without_a_source_is_found(
     stray.touch()
     assert run(project, "--check") == 1
     assert "notebooks/07_stray.ipynb has no source" in capsys.readouterr().out
+
+
+PROGRAM = """\
+import sys
+
+
+def main():
+    ### BEGIN SOLUTION
+    answer = 42
+    sys.exit(answer)
+    ### END SOLUTION
+
+
+main()
+"""
+
+
+def test_a_program_that_a_learner_writes_is_built_beside_its_exercise(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / "authoring" / "exercises" / "01"
+    folder.mkdir()
+    (folder / "program.py").write_text(PROGRAM)
+    assert run(project, "--check") == 1
+    assert "exercises/program.py is not what its source says" in capsys.readouterr().out
+    assert run(project, "exercises/01", "solutions/01") == 0
+    cut = (project / "exercises" / "program.py").read_text()
+    assert "    ...  # your turn\n" in cut
+    assert "42" not in cut
+    solved = (project / "solutions" / "program.py").read_text()
+    assert "###" not in solved
+    assert "answer = 42" in solved
+    assert run(project, "--check", "exercises/01", "solutions/01") == 0
+    (project / "solutions" / "program.py").write_text(solved + "# changed\n")
+    assert run(project, "--check", "solutions/01") == 1
