@@ -8,6 +8,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Set up again exactly when what is to be installed has changed.
 STAMP := $(VENV)/.ready-$(shell cat pyproject.toml requirements.lock | cksum | cut -d ' ' -f 1)
+# A folder that `make bundle` filled: set-up then needs no network. bundle/ is used without being named.
+BUNDLE ?=
+export BUNDLE
+BUNDLE_ARGS ?=
 LAB_ARGS ?=
 LOCK_ARGS ?=
 MINUTES ?= 5
@@ -16,7 +20,7 @@ CHAOS_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv lab fresh test check notebooks chaos bench lock environment clean
+.PHONY: help .venv lab fresh test check notebooks chaos bench bundle lock environment clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[A-Za-z.][A-Za-z._-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,8 +58,11 @@ $(STAMP):
 	@echo "Setting up $(VENV) (about a minute, and only when something changed) ..."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -e .
+	@$(BIN)/python authoring/set_up.py $(if $(filter bundle,$(MAKECMDGOALS)),--index)
 	@rm -f $(VENV)/.ready-* && touch $@
+
+bundle: $(STAMP) ## all that set-up downloads, for a room without network, in bundle/ or BUNDLE=folder: BUNDLE_ARGS=--room
+	@$(BIN)/python authoring/make_bundle.py $(BUNDLE_ARGS)
 
 lock: ## write requirements.lock from pyproject.toml (LOCK_ARGS=--upgrade takes newer versions)
 	$(PYTHON) -m venv .cache/lock
