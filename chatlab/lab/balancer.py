@@ -46,7 +46,7 @@ _CADDY: Final = """\
 http://:%(port)d {
 	bind %(hosts)s
 	respond %(probe)s 200
-	reverse_proxy %(servers)s {
+%(pages)s	reverse_proxy %(servers)s {
 		lb_policy %(policy)s
 		lb_try_duration 1s
 		lb_try_interval 50ms
@@ -54,8 +54,15 @@ http://:%(port)d {
 		health_uri /healthz
 		health_interval 500ms
 		health_timeout 1s
-	}
+%(named)s	}
 }
+"""
+
+# Where a client chooses its server, a wire behind the balancer calls it by what it chose.
+_NAMED: Final = "\t\theader_up X-Lab-Name {query.seat}\n"
+_PAGES: Final = """\
+	@pages path / /page/*
+	reverse_proxy @pages %s
 """
 
 # `noreuseport`: else two HAProxys could share one port, and each would get half of the clients.
@@ -111,6 +118,8 @@ class Balancer(Process):
     """A Caddy or a HAProxy. Made by `balancer`.
 
     It asks each server for /healthz every 500 ms and sends nobody to one that does not answer.
+    With `seats` (Caddy only) a client is at the server that its `?seat=…` stands for, and so can
+    choose one, as long as that one answers; `pages` is who serves / and /page/ in their stead.
     """
 
     def __init__(
@@ -119,12 +128,18 @@ class Balancer(Process):
         *,
         kind: Kind = "caddy",
         sticky: bool = True,
+        seats: bool = False,
+        pages: object = None,
         name: str = "balancer",
         timeout: float = 20.0,
     ) -> None:
         program = find_balancer(kind)
+        if kind != "caddy" and (seats or pages):
+            raise ValueError("seats and pages are for balancer='caddy'")
         self.kind: Kind = kind
         self.sticky = sticky
+        self._seats = seats
+        self._pages = "" if pages is None else _PAGES % _address(pages)
         self.port = 0
         self._targets = [_address(server) for server in servers]
         # An address that only this process answers: the port may be somebody else's by now.
@@ -190,7 +205,10 @@ class Balancer(Process):
             # New ones in turn: Caddy's own choice is a random one, and may give all to one server.
             sticky = "cookie lb {\n\t\t\tfallback round_robin\n\t\t}"
             policy = sticky if self.sticky else "round_robin"
+            if self._seats:
+                policy = "query seat {\n\t\t\tfallback round_robin\n\t\t}"
             values["hosts"] = " ".join(hosts)
+            values |= {"pages": self._pages, "named": _NAMED if self._seats else ""}
             return _CADDY % {**values, "servers": " ".join(self._targets), "policy": policy}
         values["hosts"] = ",".join(f"{host}:{self.port}" for host in hosts)
         mark = " cookie {0}" if self.sticky else ""
@@ -222,6 +240,7 @@ class Balancer(Process):
         """Address, which program, how it chooses a server, and its state."""
         card = super().card()
         how = "the same server for a client that returns (a cookie)" if self.sticky else "in turn"
+        how = "the server that its ?seat= stands for" if self._seats else how
         rows = (
             ("address", self.url),
             ("runs as", f"{NAMES[self.kind]}, a process of its own"),

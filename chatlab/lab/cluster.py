@@ -39,6 +39,7 @@ class Cluster(Part):
     - `valkey`: False starts none, and `arguments` say where messages are kept; a Valkey that runs
       already is used, and outlives the cluster.
     - `arguments` and `env` go to each server.
+    - `lines`: a line (`RedisLine`) for each server, by which it reaches the Valkey. They are yours.
 
     What breaks a part takes a server's number, `"valkey"` or `"balancer"`; it returns the cluster.
     A method blocks until its part is there, or gone: inside a running scene, with clients on this
@@ -56,11 +57,14 @@ class Cluster(Part):
         valkey: bool | Valkey | ExternalValkey = True,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        lines: Sequence[object] = (),
         name: str = "cluster",
         timeout: float = 20.0,
     ) -> None:
         if servers < 1:
             raise ValueError(f"a cluster has one server or more, not {servers}")
+        if lines and len(lines) != servers:
+            raise ValueError(f"{servers} servers need a line each, not {len(lines)} lines")
         if stock not in (False, "redis", "alone"):
             raise ValueError(f"stock is False, 'redis' or 'alone', not {stock!r}")
         if stock == "redis" and valkey is False:
@@ -73,6 +77,7 @@ class Cluster(Part):
         self.balancer: Balancer | None = None
         self._stock: Literal[False, "redis", "alone"] = stock
         self._arguments = tuple(arguments)
+        self._lines = tuple(lines)
         self._behind = balancer is not None
         self._env = {**os.environ, **(env or {})}
         # One for all: a token that one server made is taken by every other.
@@ -130,7 +135,7 @@ class Cluster(Part):
         for attempt in range(_ATTEMPTS):
             try:
                 return cluster_parts.Server(
-                    (*self._command(free_port()), *self._arguments),
+                    (*self._command(free_port(), number), *self._arguments),
                     name=self._called(f"server {number}"),
                     stock=bool(self._stock),
                     env=self._env,
@@ -142,9 +147,11 @@ class Cluster(Part):
                     raise
         raise AssertionError("unreachable")
 
-    def _command(self, port: int) -> list[str]:
+    def _command(self, port: int, number: int) -> list[str]:
         given = ["--port", str(port)]
         url = "" if self.store is None else self.store.url
+        if number < len(self._lines):
+            url = str(getattr(self._lines[number], "url", url))
         apart = (
             f"chatlab-{self._mark}"
             if self._own_store and isinstance(self.store, ExternalValkey)

@@ -187,6 +187,11 @@ class Proxy(Part):
     # -- what it saw -------------------------------------------------------------------------------
 
     @property
+    def clients(self) -> tuple[str, ...]:
+        """The names of those whose connections it carries now."""
+        return self._switch.names()
+
+    @property
     def url(self) -> str:
         """The address that clients connect to instead of the server's."""
         return f"http://127.0.0.1:{self.port}"

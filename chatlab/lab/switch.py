@@ -79,6 +79,10 @@ class Switch:
         where = urlsplit(url_of(self._target))
         return await asyncio.open_connection(where.hostname, where.port or 80)
 
+    def names(self) -> tuple[str, ...]:
+        """Whose connections there are now, as far as their clients are known. From any thread."""
+        return tuple(link.name for link in tuple(self._links) if link.name is not None)
+
     # -- what a link asks --------------------------------------------------------------------------
 
     def name_for(self, given: str | None, session: str | None) -> str:
