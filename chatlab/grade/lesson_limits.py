@@ -1,0 +1,198 @@
+"""The level Lesson, rate limiting: one client with thousands of events harms nobody but itself.
+
+No number is asked for: a server whose limit is another one than the contract's is judged as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from chatlab.grade.client import Client
+from chatlab.grade.judge import is_yes, must, must_say_no
+from chatlab.grade.promise import RATE_LIMITING, Level, NotJudged, Silent, promise
+from chatlab.grade.target import Target
+
+_LESSON = Level.LESSON
+_FLOOD = 200  # events; far over every limit of the lesson and the contract
+_EVASION = 3.0  # times what one socket may: over that, more sockets are a way round
+
+
+@promise(
+    "flood-limited",
+    RATE_LIMITING,
+    _LESSON,
+    "What one client may send in a time is limited: of a flood, not everything is handled.",
+    users=1,
+    needs=("send-acked",),
+    floods=True,
+)
+async def flood_limited(target: Target) -> None:
+    alice, _ = await _flooded(target)
+    count = sum(is_yes(acks[0]) for acks in alice.acks.values()) - 1
+    must(count < _FLOOD, f"all of {_FLOOD} messages that were sent at once were taken")
+
+
+@promise(
+    "flood-told",
+    RATE_LIMITING,
+    _LESSON,
+    "A client whose event was refused for being one too many is told so.",
+    users=1,
+    needs=("flood-limited",),
+    floods=True,
+)
+async def flood_told(target: Target) -> None:
+    alice, numbers = await _flooded(target)
+    refusals = [alice.acks[each][0] for each in numbers if each in alice.acks]
+    told = [ack for ack in refusals if not is_yes(ack)] + alice.of("error")
+    must(told, "nothing said that events of a flood were refused")
+
+
+@promise(
+    "flood-acked",
+    RATE_LIMITING,
+    _LESSON,
+    "An event that is refused for being one too many is answered by its ack: `ok: false`.",
+    users=1,
+    needs=("flood-limited",),
+    floods=True,
+)
+async def flood_acked(target: Target) -> None:
+    alice, numbers = await _flooded(target)
+    silent = [number for number in numbers if number not in alice.acks]
+    if silent:
+        raise Silent(f"{len(silent)} of {len(numbers)} events of a flood were never answered")
+    for number in numbers:
+        ack = alice.acks[number][0]
+        if not is_yes(ack):
+            must_say_no(ack, "a message too many")
+
+
+@promise(
+    "flood-ends",
+    RATE_LIMITING,
+    _LESSON,
+    "A client that slows down is served again.",
+    users=1,
+    needs=("flood-limited",),
+    floods=True,
+)
+async def flood_ends(target: Target) -> None:
+    alice, _ = await _flooded(target)
+    deadline = time.monotonic() + max(10.0, 2 * target.timeout)
+    while time.monotonic() < deadline and not alice.closing:
+        await asyncio.sleep(0.5)
+        number = await alice.begin("send-message", {"text": "slowly now"}, hurry=True)
+        if is_yes((await alice.wait(lambda n=number: alice.acks.get(n), 1.0) or [None])[0]):  # type: ignore[misc]
+            return
+    raise Silent("after a flood and a pause the same socket was not served again")
+
+
+@promise(
+    "flood-spares-others",
+    RATE_LIMITING,
+    _LESSON,
+    "While one client floods, the others are served.",
+    users=3,
+    needs=("flood-limited", "delivered"),
+    floods=True,
+)
+async def flood_spares_others(target: Target) -> None:
+    mallory = (await target.joined(target.room(), 0))[0]
+    bob, carol = await target.joined(target.room(), 1, 2)
+    for number in range(_FLOOD):
+        await mallory.begin("send-message", {"text": f"flood {number}"}, hurry=True)
+    ack = await bob.ask("send-message", {"text": "may I"})
+    must(is_yes(ack), "another user's message was refused during a flood")
+    await carol.expect_text("may I")
+
+
+@promise(
+    "sockets-share-limit",
+    RATE_LIMITING,
+    _LESSON,
+    "The limit is the user's: more sockets are no way round it.",
+    needs=("flood-limited",),
+    floods=True,
+)
+async def sockets_share_limit(target: Target) -> None:
+    one = await _taken(target, [(await target.joined(target.room(), 0))[0]])
+    room = target.room()
+    five = [(await target.joined(room, 1))[0] for _ in range(5)]
+    await asyncio.sleep(1.0)  # joining counts as well
+    together = await _taken(target, five)
+    must(
+        together <= _EVASION * one,
+        f"one socket got {one} messages through, five of the same user {together}",
+    )
+
+
+@promise(
+    "reconnecting-no-way-round",
+    RATE_LIMITING,
+    _LESSON,
+    "The limit is the user's: connecting again is no way round it.",
+    needs=("flood-limited",),
+    floods=True,
+)
+async def reconnecting_no_way_round(target: Target) -> None:
+    one = await _taken(target, [(await target.joined(target.room(), 0))[0]])
+    began, together = time.monotonic(), 0
+    for _ in range(5):
+        client = await target.enter(1)
+        # Unpaced and unchecked: under a limit the join itself may be refused.
+        await client.begin("join-room", target.room(), hurry=True)
+        together += await _taken(target, [client], most=one + 20)
+        await client.close()
+    seconds = time.monotonic() - began
+    if seconds > 2.0 and together > _EVASION * one:
+        raise NotJudged(f"five connections took {seconds:.0f} s: too slow to tell")
+    must(
+        together <= _EVASION * one,
+        f"one connection got {one} messages through, five in a row {together}",
+    )
+
+
+async def _flooded(target: Target) -> tuple[Client, list[int]]:
+    """A client that has sent a flood, and the numbers of its acks, which have come or will not."""
+    (alice,) = await target.joined(target.room(), 0)
+    numbers = await _flood([alice], _FLOOD)
+    await _settled([alice], numbers)
+    return alice, numbers[0]
+
+
+async def _taken(target: Target, clients: list[Client], most: int = _FLOOD) -> int:
+    """How many of a flood over these clients were acked with `ok: true`."""
+    numbers = await _flood(clients, most)
+    await _settled(clients, numbers)
+    return sum(
+        is_yes(client.acks[number][0])
+        for client, mine in zip(clients, numbers, strict=True)
+        for number in mine
+        if number in client.acks
+    )
+
+
+async def _flood(clients: list[Client], count: int) -> list[list[int]]:
+    numbers: list[list[int]] = [[] for _ in clients]
+    for turn in range(count):
+        for mine, client in zip(numbers, clients, strict=True):
+            mine.append(await client.begin("send-message", {"text": f"flood {turn}"}, hurry=True))
+    return numbers
+
+
+async def _settled(clients: list[Client], numbers: list[list[int]]) -> None:
+    """Wait until all acks are there, or none has come for a while."""
+
+    async def settle(client: Client, mine: list[int]) -> None:
+        def answered() -> int:
+            return sum(number in client.acks for number in mine)
+
+        while (before := answered()) < len(mine) and client.closing is None:
+            changed: Any = await client.wait(lambda: answered() > before or None, 1.0)
+            if changed is None:
+                return
+
+    await asyncio.gather(*(settle(c, mine) for c, mine in zip(clients, numbers, strict=True)))

@@ -1,0 +1,203 @@
+"""Runs promises: side by side where they cannot disturb each other, the risky ones last and alone.
+
+A promise whose precondition was not kept is not judged, so that one fault turns one verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from chatlab.grade.promise import Broken, Level, NotJudged, Promise, Silent, Unready
+from chatlab.grade.result import Report, Result, Verdict
+from chatlab.grade.target import Place, Target, reachable
+from chatlab.grade.tokens import TokenError
+from chatlab.grade.users import Users
+
+__all__ = ["Unreachable", "probe", "run"]
+
+_SHOWN: Final = 24  # packets of evidence a verdict
+
+
+class Unreachable(Exception):
+    """Nobody answers as a Socket.IO server; the text says what was found instead."""
+
+
+async def probe(place: Place, known: Sequence[str], *, timeout: float) -> Users:
+    """Look whether there is a Socket.IO server, and which users it takes.
+
+    Raises `Unreachable` where there is none, `TokenError` where no token can be made.
+    """
+    for number, url in enumerate(place.urls):
+        if not await reachable(place.session, url, timeout):
+            raise Unreachable(f"nobody answers at {url}")
+        target = Target(place, ["nobody"], timeout=timeout)
+        try:
+            await target.socket(server=number)
+        except NotJudged as error:
+            raise Unreachable(f"{url} answers, but not as Socket.IO v5: {error}") from None
+        finally:
+            await target.close()
+    users = Users(known)
+    target = Target(place, [users.made_up()], timeout=timeout)
+    try:
+        token = await target.token()
+        if known:
+            return users
+        client = await target.socket()
+        await client.connect({"token": token})
+        told = client.refusal.get("message") if isinstance(client.refusal, dict) else None
+    except (Broken, NotJudged):
+        return users
+    finally:
+        await target.close()
+    if told == "User not found":
+        return Users(closed="the server admits only users it knows: give --user ID")
+    return users
+
+
+async def run(
+    promises: Iterable[Promise],
+    place: Place,
+    users: Users,
+    *,
+    timeout: float = 5.0,
+    jobs: int = 8,
+    level: Level = Level.HARDENED,
+    told: Callable[[Result], None] = lambda result: None,
+) -> Report:
+    """Try each promise once, and one that failed for want of an answer once more.
+
+    `timeout` is how long an answer may take, in seconds; `jobs` how many are tried side by side;
+    `told` hears each result as it comes.
+    """
+    began = time.monotonic()
+    chosen = list(promises)
+    runner = _Runner(chosen, place, users, timeout, jobs, told)
+    try:
+        await runner.all()
+    except BaseExceptionGroup as group:
+        errors = group.subgroup(TokenError)
+        if errors is not None:
+            raise _first(errors) from None
+        raise
+    results = tuple(runner.results[promise.id] for promise in chosen)
+    return Report(place.urls[0], level, results, time.monotonic() - began)
+
+
+class _Runner:
+    def __init__(
+        self,
+        chosen: Sequence[Promise],
+        place: Place,
+        users: Users,
+        timeout: float,
+        jobs: int,
+        told: Callable[[Result], None],
+    ) -> None:
+        self.results: dict[str, Result] = {}
+        self._chosen = chosen
+        self._done = {promise.id: asyncio.Event() for promise in chosen}
+        self._place, self._users, self._timeout, self._told = place, users, timeout, told
+        self._slots = asyncio.Semaphore(jobs)
+        self._alone = {promise.id for promise in chosen if promise.alone}
+        self._gone = ""
+
+    async def all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for promise in self._chosen:
+                if not promise.alone:
+                    group.create_task(self._one(promise))
+        # In the order in which they were declared, what may bring the server down last of all.
+        alone = [promise for promise in self._chosen if promise.alone]
+        for promise in sorted(alone, key=lambda each: each.risky):
+            await self._one(promise)
+            await self._look_after(promise)
+
+    async def _one(self, promise: Promise) -> None:
+        began = time.monotonic()
+        verdict, said, target = Verdict.KEPT, "", None
+        try:
+            await self._preconditions(promise)
+            async with self._slots:
+                began = time.monotonic()
+                verdict, said, target = await self._patiently(promise)
+        except NotJudged as error:
+            verdict, said = Verdict.NOT_JUDGED, str(error)
+        evidence = () if target is None else target.trace.packets(_SHOWN)
+        said = self._place.redact(said)
+        result = Result(promise, verdict, said, evidence, time.monotonic() - began)
+        self.results[promise.id] = result
+        self._done[promise.id].set()
+        self._told(result)
+
+    async def _preconditions(self, promise: Promise) -> None:
+        if promise.servers > len(self._place.urls):
+            more = "a second server" if promise.servers == 2 else f"{promise.servers} servers"
+            raise NotJudged(f"needs {more} of the same cluster: give --also URL")
+        control = self._place.control
+        for word in promise.control:
+            if control is None:
+                raise NotJudged(f"needs --control {word}")
+            if word in control.cannot:
+                raise NotJudged(f"--control cannot {word}")
+        for need in promise.needs:
+            if need not in self._done or self._comes_later(need, promise):
+                continue
+            await self._done[need].wait()
+            found = self.results[need].verdict
+            if found is not Verdict.KEPT:
+                raise NotJudged(f"needs {need}, which is {found.value}")
+
+    def _comes_later(self, need: str, promise: Promise) -> bool:
+        # What is tried alone comes after everything else: waiting for it would never end.
+        return need in self._alone and not (promise.alone and self._done[need].is_set())
+
+    async def _patiently(self, promise: Promise) -> tuple[Verdict, str, Target]:
+        verdict, said, target, slow = await self._try(promise, self._timeout)
+        if slow and not self._gone:
+            # A busy machine is not a broken promise.
+            verdict, said, target, _ = await self._try(promise, 2 * self._timeout)
+        return verdict, said, target
+
+    async def _try(self, promise: Promise, timeout: float) -> tuple[Verdict, str, Target, bool]:
+        if self._gone and not promise.risky:
+            raise NotJudged(self._gone)
+        users = await self._users.borrow(promise.users)
+        target = Target(self._place, users, timeout=timeout)
+        try:
+            async with asyncio.timeout(20 * timeout + 60):
+                await promise.trial(target)
+        except Broken as error:
+            return Verdict.BROKEN, str(error), target, isinstance(error, Silent)
+        except NotJudged as error:
+            return Verdict.NOT_JUDGED, str(error), target, isinstance(error, Unready)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            return Verdict.BROKEN, f"an answer has not the promised shape ({what})", target, False
+        except TimeoutError:
+            return Verdict.NOT_JUDGED, "the trial did not come to an end", target, False
+        finally:
+            await target.close()
+            await self._users.give_back(users, tired=promise.floods)
+        return Verdict.KEPT, "", target, False
+
+    async def _look_after(self, promise: Promise) -> None:
+        """See whether the server is still there after what may have ended it."""
+        for number, url in enumerate(self._place.urls):
+            if await reachable(self._place.session, url, self._timeout):
+                continue
+            target = Target(self._place, ())
+            try:
+                await target.control("start", str(number))
+            except NotJudged:
+                self._gone = f"the server is gone since {promise.id} was tried"
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
