@@ -1,4 +1,4 @@
-"""The command `chatlab`: serve, token, user, bench, doctor.
+"""The command `chatlab`: serve, token, user, bench, grade, doctor.
 
 Every option of `serve` is a setting; its `CHATLAB_*` variable serves as well.
 """
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["bench"]:  # it has a parser of its own
             return _bench(arguments[1:])
+        if arguments[:1] == ["grade"]:
+            return _grade(arguments[1:])
         given = _parser().parse_args(arguments)
         code: int = given.run(given)
     except SettingsError as error:
@@ -64,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     user.set_defaults(run=_user)
 
     commands.add_parser("bench", help="start a server without limits and measure it")
+
+    commands.add_parser("grade", help="judge any server by the wire contract")
 
     doctor = commands.add_parser("doctor", help="say what this machine has for the workshop")
     doctor.set_defaults(run=_doctor)
@@ -165,6 +169,12 @@ def _bench(arguments: Sequence[str]) -> int:
     from chatlab.lab import load_command
 
     return load_command.main(arguments, prog="chatlab bench")
+
+
+def _grade(arguments: Sequence[str]) -> int:
+    from chatlab.grade import command
+
+    return command.main(arguments)
 
 
 def _doctor(_given: argparse.Namespace) -> int:

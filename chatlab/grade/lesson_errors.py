@@ -167,8 +167,9 @@ async def stays_up(target: Target) -> None:
         raise Broken("the server went away while other promises were tried")
     room = target.room()
     clients: list[Client] = []
+    odd: list[tuple[Any, ...]] = [(), (None,), ({},), (5,), ([],), ({"text": 5},), (room,)]
     for event in ("join-room", "send-message", "leave-room"):
-        for payload in ((), (None,), ({},), (5,), ([],), ({"text": 5},), (room,)):
+        for payload in odd:
             if len(clients) % 5 == 0 or clients[-1].closing:
                 clients.append(await target.enter(0))
             await clients[-1].emit(event, *payload)
