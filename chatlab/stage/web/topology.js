@@ -1,0 +1,177 @@
+/**
+ * The drawing between the windows: edges between the parts' cards, and each packet on its edge.
+ * The cards are laid out by the style sheet; the edges are measured from where they came to stand,
+ * so one code draws every width.
+ */
+
+import { el, mark, say, svg } from "./dom.js";
+import { Flights } from "./flights.js";
+import { kindOf, wordOf } from "./packets.js";
+import { KINDS, icon } from "./shapes.js";
+
+const LANE = 7; // px beside the edge: what goes one way does not hide what comes the other
+const FADE = 1500; // ms for which "not drawn" stays after the last one
+
+/** The topology. */
+export class Topology {
+  /**
+   * @param {HTMLElement} node
+   * @param {import("./parts.js").Card[]} cards
+   */
+  constructor(node, cards) {
+    this.node = node;
+    this.cards = new Map(cards.map((card) => [card.id, card]));
+    this.boxes = new Map();
+    this.links = [];
+    this.state = null;
+    this.unsent = 0;
+    this.still = matchMedia("(prefers-reduced-motion: reduce)");
+    this.edges = svg("svg", { class: "edges", "aria-hidden": "true" });
+    this.air = svg("svg", { class: "air", "aria-hidden": "true" });
+    this.flights = new Flights(this.air, { still: this.still.matches });
+    this.ends = ["a", "b"].map((seat) => el("p", { class: `end end-${seat}`, text: seat.toUpperCase(), "aria-hidden": "true" }));
+    this.count = el("p", { class: "not-drawn" });
+    this.grid = el("div", { class: "parts" }, ...cards.map((card) => card.node));
+    node.append(this.edges, this.grid, ...this.ends, this.air, el("div", { class: "topology-foot" }, legend(), this.count));
+    this.still.addEventListener("change", () => {
+      this.flights.still = this.still.matches;
+      this.flights.clear();
+    });
+    this.watch = new ResizeObserver(() => this.measure());
+    this.watch.observe(node);
+    for (const card of cards) this.watch.observe(card.node);
+    setInterval(() => this.tell(), 500);
+  }
+
+  /** Show a new state. */
+  update(state) {
+    this.state = state;
+    for (const card of this.cards.values()) card.update(state);
+    const links = JSON.stringify(state.links);
+    if (links !== this.known) {
+      this.known = links;
+      this.links = state.links;
+      this.measure();
+    } else this.paint();
+  }
+
+  measure() {
+    const home = this.node.getBoundingClientRect();
+    this.boxes.clear();
+    for (const [id, card] of this.cards) {
+      if (card.node.hidden) continue;
+      const box = card.node.getBoundingClientRect();
+      const x = box.left - home.left + box.width / 2;
+      const y = box.top - home.top + box.height / 2;
+      this.boxes.set(id, { x, y, w: box.width / 2, h: box.height / 2 });
+    }
+    for (const [seat, x] of [["a", 0], ["b", home.width]]) {
+      const wire = this.boxes.get(`wire-${seat}`);
+      if (wire) this.boxes.set(`window-${seat}`, { x, y: wire.y, w: 1, h: 1 });
+    }
+    this.paint();
+  }
+
+  paint() {
+    const lines = [];
+    for (const [from, to] of this.links) {
+      const ends = this.segment(from, to, 0);
+      if (!ends) continue;
+      const [a, b] = ends;
+      const dead = [from, to].some((id) => this.isDown(id));
+      lines.push(svg("line", { class: dead ? "edge edge-down" : "edge", x1: a.x, y1: a.y, x2: b.x, y2: b.y }));
+    }
+    this.edges.replaceChildren(...lines);
+  }
+
+  isDown(id) {
+    return this.state?.parts.find((part) => part.id === id)?.mood === "bad";
+  }
+
+  /** From the border of one box to the border of the other, `lane` pixels to the right of the way. */
+  segment(from, to, lane) {
+    const a = this.boxes.get(from);
+    const b = this.boxes.get(to);
+    if (!a || !b) return null;
+    const dx = b.x - a.x;
+    const dy = b.y - a.y;
+    const length = Math.hypot(dx, dy) || 1;
+    const out = border(a, dx, dy);
+    const back = border(b, -dx, -dy);
+    const side = { x: (-dy / length) * lane, y: (dx / length) * lane };
+    return [
+      { x: a.x + out.x + side.x, y: a.y + out.y + side.y },
+      { x: b.x + back.x + side.x, y: b.y + back.y + side.y },
+    ];
+  }
+
+  /** Where a packet goes, hop by hop, each from border to border. */
+  way({ from, to, via, lost }) {
+    if (from === to) {
+      const box = this.boxes.get(from);
+      return box ? [[{ x: box.x, y: box.y - box.h }, { x: box.x, y: box.y - box.h - 26 }]] : [];
+    }
+    const stops = via ? [from, via, to] : [from, to];
+    if (lost) stops.pop();
+    const hops = [];
+    for (let i = 1; i < stops.length; i += 1) {
+      const hop = this.segment(stops[i - 1], stops[i], LANE);
+      if (hop) hops.push(hop);
+    }
+    return hops;
+  }
+
+  /**
+   * Draw what passes.
+   * @param {object[]} packets
+   * @param {number} skipped  how many more passed than the stage sent
+   */
+  fly(packets, skipped) {
+    this.unsent += skipped;
+    for (const packet of packets)
+      this.flights.fly({
+        kind: kindOf(packet),
+        word: wordOf(packet),
+        hops: this.way(packet),
+        first: packet.from.startsWith("window") || packet.to.startsWith("window") || packet.user !== this.state?.flood.user,
+      });
+  }
+
+  /** Say how much is not drawn. It does not chatter: it is no live region. */
+  tell() {
+    const skipped = this.flights.skipped + this.unsent;
+    const drawn = this.flights.drawn;
+    const now = performance.now();
+    if (this.still.matches) say(this.count, "Motion is reduced: packets are listed, not drawn.");
+    else if (skipped > (this.skipped ?? 0)) {
+      const share = drawn - (this.drew ?? 0);
+      const all = share + skipped - (this.skipped ?? 0);
+      say(this.count, `Too many to draw: ${share} of the last ${all.toLocaleString("en")} packets are shown, ${skipped.toLocaleString("en")} not drawn so far.`);
+      this.told = now;
+    } else if (now - (this.told ?? 0) > FADE) say(this.count, skipped ? `${skipped.toLocaleString("en")} packets were not drawn.` : "");
+    this.skipped = skipped;
+    this.drew = drawn;
+    mark(this.node, "data-drawn", drawn);
+  }
+
+  /** Nobody answers, or everything begins anew. */
+  clear() {
+    this.flights.clear();
+    this.flights.skipped = 0;
+    this.unsent = 0;
+    this.skipped = 0;
+  }
+}
+
+function border(box, dx, dy) {
+  const scale = Math.min(dx ? box.w / Math.abs(dx) : Infinity, dy ? box.h / Math.abs(dy) : Infinity);
+  return { x: dx * Math.min(scale, 1), y: dy * Math.min(scale, 1) };
+}
+
+function legend() {
+  return el(
+    "ul",
+    { class: "legend", "aria-label": "What the shapes mean" },
+    ...Object.entries(KINDS).map(([kind, meaning]) => el("li", { title: meaning }, icon(kind), el("span", { text: kind }))),
+  );
+}
