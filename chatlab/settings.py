@@ -9,18 +9,22 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from chatlab.errors import SettingsError
-from chatlab.knobs import UNCAPPED, check, knob, parse
+from chatlab.knobs import UNCAPPED, check, from_file, knob, parse
 
 __all__ = ["REDIS_SCHEMES", "Rate", "Settings", "options"]
 
 # Bytes of a secret, by algorithm: RFC 7518 section 3.2.
 MINIMUM_SECRET: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+
+# As container engines and systemd hand out secrets: not in the environment, which more can read.
+_SECRET_FILE: Final = "CHATLAB_JWT_SECRET_FILE"  # noqa: S105 - the name of a variable
 
 # What may stand before :// where messages are kept in Redis or Valkey.
 _REDIS: Final = ("redis", "rediss", "valkey", "valkeys")
@@ -29,6 +33,8 @@ REDIS_SCHEMES: Final = (
     "unix",
     *(f"{name}+{kind}" for kind in ("sentinel", "cluster") for name in _REDIS),
 )
+
+_FRAMING: Final = re.compile(r"https?://[A-Za-z0-9*.\-\[\]:]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,12 @@ class Settings:
     trusted_proxy: tuple[str, ...] = knob(
         (), "addresses or networks whose X-Forwarded-* headers count, comma between"
     )
+    page: bool = knob(False, "serve the chat page at /")
+    frame_ancestors: tuple[str, ...] = knob(
+        (),
+        "origins whose pages may show the chat page in a frame, comma between; with --dev those "
+        "of this machine may",
+    )
     metrics_public: bool = knob(False, "serve /metrics to other machines too")
     polling: bool = knob(True, "accept HTTP long-polling besides websocket")
     compression: bool = knob(False, "offer permessage-deflate; costs CPU and memory")
@@ -180,10 +192,18 @@ class Settings:
     def load(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
         """Settings from what was `given`, else from `CHATLAB_*` in `environ` (the process's).
 
-        Raises `SettingsError` for a variable that cannot be read as its setting's type.
+        The secret may be in a file instead, which `CHATLAB_JWT_SECRET_FILE` names. Raises
+        `SettingsError` for a variable that cannot be read as its setting's type, or such a file.
         """
         environ = os.environ if environ is None else environ
         values = dict(given)
+        if (path := environ.get(_SECRET_FILE)) and "jwt_secret" not in values:
+            if environ.get("CHATLAB_JWT_SECRET"):
+                raise SettingsError(f"CHATLAB_JWT_SECRET and {_SECRET_FILE} are set: give one")
+            try:
+                values["jwt_secret"] = from_file(path)
+            except ValueError as error:
+                raise SettingsError(f"{_SECRET_FILE}: {error}") from None
         for option in fields(cls):
             variable = f"CHATLAB_{option.name.upper()}"
             if option.name not in values and variable in environ:
@@ -196,7 +216,8 @@ class Settings:
     @staticmethod
     def given_secret(environ: Mapping[str, str] | None = None) -> bool:
         """Whether a secret was given, or `--dev` has to make one."""
-        return bool((os.environ if environ is None else environ).get("CHATLAB_JWT_SECRET"))
+        environ = os.environ if environ is None else environ
+        return bool(environ.get("CHATLAB_JWT_SECRET") or environ.get(_SECRET_FILE))
 
     @staticmethod
     def storage_from_environment(environ: Mapping[str, str] | None = None) -> str:
@@ -259,6 +280,13 @@ class Settings:
             if origin != "*" and "://" not in origin:
                 raise SettingsError(
                     f"--origins {origin!r} is not an origin: write https://chat.example.org, or *"
+                )
+        for origin in self.frame_ancestors:
+            # It becomes part of a header, where a semicolon would begin another rule.
+            if not _FRAMING.fullmatch(origin):
+                raise SettingsError(
+                    f"--frame-ancestors {origin!r} is not an origin: write "
+                    "https://hub.example.org or http://localhost:*"
                 )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 
+from chatlab.page import add_page
 from chatlab.server import auth
 from chatlab.server.acks import Event
 from chatlab.server.admission import Admission
@@ -123,6 +124,8 @@ class ChatServer:
         app.router.add_route("*", "/socket.io/", self.transport.eio.handle_request)
         app.router.add_get("/healthz", self.health.healthz)
         app.router.add_get("/metrics", self.health.metrics_text)
+        if self.settings.page:
+            add_page(app, self.settings, tokens=self.admission.tokens, proxies=self._proxies)
         app.on_startup.append(self._open)
         app.on_shutdown.append(self.shut_down)
         app.on_cleanup.append(self._close)

@@ -53,7 +53,11 @@ class Proxies:
         origin = origin.lower()
         if "*" in self._origins or origin in self._origins:
             return True
-        return origin == self._own_origin(request)
+        return self.is_own_origin(request, origin)
+
+    def is_own_origin(self, request: web.Request, origin: str) -> bool:
+        """Whether `origin` is where this server itself is reached."""
+        return origin.lower() == self._own_origin(request)
 
     def is_loopback(self, request: web.Request) -> bool:
         """Whether the request comes from this machine, and not through a proxy on it."""
