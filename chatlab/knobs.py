@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import Field, field
+from pathlib import Path
 from typing import Any, Final
 
 from chatlab.errors import SettingsError
 
-__all__ = ["UNCAPPED", "check", "knob", "parse"]
+__all__ = ["UNCAPPED", "check", "from_file", "knob", "parse"]
 
 UNCAPPED: Final = 10**9
 """What `--no-limits` raises a cap to, and the most that any whole number may be."""
@@ -61,6 +62,22 @@ def parse(option: Field[Any], text: str) -> Any:
         except ValueError:
             what = "a whole number" if kind is int else "a number"
             raise ValueError(f"{text!r} is not {what}") from None
+    return text
+
+
+def from_file(path: str) -> str:
+    """The text of a file that holds one value, without white space around it.
+
+    Raises `ValueError` with a sentence where there is none; what the file holds is never in it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text") from None
+    if not text:
+        raise ValueError(f"{path} is empty")
     return text
 
 

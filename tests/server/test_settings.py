@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,34 @@ def test_what_is_given_wins_over_the_environment_and_that_over_the_default() -> 
         Settings.load({}, {"CHATLAB_PORT": "x", "CHATLAB_DEV": "1"})
     with pytest.raises(SettingsError, match="CHATLAB_DEV: 'maybe' is neither true nor false"):
         Settings.load({}, {"CHATLAB_DEV": "maybe"})
+
+
+def test_the_secret_may_be_in_a_file_as_container_engines_hand_it_out(tmp_path: Path) -> None:
+    file = tmp_path / "jwt_secret"
+    file.write_text(f"{SECRET}\n")
+    environ = {"CHATLAB_JWT_SECRET_FILE": str(file)}
+    assert Settings.load({}, environ).secrets == (SECRET,)
+    assert Settings.given_secret(environ)
+    file.write_text(f"{'new' * 20}, {SECRET}\n")
+    assert Settings.load({}, environ).secrets == ("new" * 20, SECRET)
+    assert Settings.load({"jwt_secret": SECRET}, environ).secrets == (SECRET,)
+
+
+def test_a_file_that_gives_no_secret_is_refused_and_nothing_of_it_is_shown(tmp_path: Path) -> None:
+    file = tmp_path / "jwt_secret"
+    environ = {"CHATLAB_JWT_SECRET_FILE": str(file)}
+
+    def refusal(**more: str) -> str:
+        with pytest.raises(SettingsError) as refused:
+            Settings.load({}, {**environ, **more})
+        return str(refused.value)
+
+    assert refusal() == f"CHATLAB_JWT_SECRET_FILE: {file} cannot be read: No such file or directory"
+    file.write_bytes(b"\xff\xfe hush")
+    assert refusal() == f"CHATLAB_JWT_SECRET_FILE: {file} is not a text"
+    file.write_text(" \n")
+    assert refusal() == f"CHATLAB_JWT_SECRET_FILE: {file} is empty"
+    assert "give one" in refusal(CHATLAB_JWT_SECRET=SECRET)
 
 
 @pytest.mark.parametrize(
