@@ -17,6 +17,7 @@ __all__ = ["Packet", "Redactor", "Trace", "shortened"]
 Way = Literal["→", "←", "·"]
 
 _LONGEST: Final = 240  # characters of a packet that are shown
+_SEARCHED: Final = 20_000  # characters of a packet that are searched for secrets
 _JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*")
 _SHORTEST_SECRET: Final = 6  # a shorter one would blot out ordinary words
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -63,17 +64,24 @@ class Trace:
         self._redact = redact
         self._began = time.monotonic()
         self._packets: list[Packet] = []
+        self._ended = False
 
     def add(self, who: str, way: Way, text: str) -> None:
         """Note a packet."""
         # Long packets are cut first so that a megabyte is not searched for secrets; cut well
         # beyond what is shown, so that no secret is cut in half and then missed.
-        shown = shortened(self._redact(text[:20_000]), len(text))
+        if self._ended:
+            return
+        shown = shortened(self._redact(text[:_SEARCHED]), len(text) - len(text[:_SEARCHED]))
         self._packets.append(Packet(time.monotonic() - self._began, who, way, shown))
 
     def remark(self, text: str) -> None:
         """Note what is no packet: a command that was run, a wait."""
         self.add("grade", "·", text)
+
+    def end(self) -> None:
+        """The trial is over: what is noted now (clients being closed) is no evidence."""
+        self._ended = True
 
     def packets(self, most: int) -> tuple[Packet, ...]:
         """The last `most` packets, with a remark where earlier ones were left out."""
@@ -87,9 +95,9 @@ class Trace:
         )
 
 
-def shortened(text: str, length: int | None = None) -> str:
-    """`text` cut to what is shown, control characters spelt out."""
-    length = max(len(text), length or 0)
+def shortened(text: str, more: int = 0) -> str:
+    """`text` cut to what is shown, control characters spelt out; `more` characters follow it."""
+    length = len(text) + more
     cut = text[:_LONGEST]
     cut = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", cut)
     return cut if length <= _LONGEST else f"{cut}… ({length} characters)"

@@ -11,12 +11,15 @@ from typing import Any
 
 from chatlab.grade.client import Client
 from chatlab.grade.judge import is_yes, must, must_say_no
-from chatlab.grade.promise import RATE_LIMITING, Level, NotJudged, Silent, promise
+from chatlab.grade.promise import RATE_LIMITING, Broken, Level, Silent, Unready, promise
 from chatlab.grade.target import Target
 
 _LESSON = Level.LESSON
 _FLOOD = 200  # events; far over every limit of the lesson and the contract
-_EVASION = 3.0  # times what one socket may: over that, more sockets are a way round
+# By the contract five sockets have at most twice what one has, and what flows in meanwhile.
+_EVASION = 3.5
+_BRIEF = 1.2  # seconds in which that is not much
+_QUIET = 0.2  # seconds without an answer after which none is expected any more
 
 
 @promise(
@@ -118,15 +121,13 @@ async def flood_spares_others(target: Target) -> None:
     floods=True,
 )
 async def sockets_share_limit(target: Target) -> None:
-    one = await _taken(target, [(await target.joined(target.room(), 0))[0]])
+    one = await _taken([(await target.joined(target.room(), 0))[0]], _FLOOD)
     room = target.room()
     five = [(await target.joined(room, 1))[0] for _ in range(5)]
     await asyncio.sleep(1.0)  # joining counts as well
-    together = await _taken(target, five)
-    must(
-        together <= _EVASION * one,
-        f"one socket got {one} messages through, five of the same user {together}",
-    )
+    began = time.monotonic()
+    together = await _taken(five, one + 20)
+    _must_share(one, together, time.monotonic() - began, "at once")
 
 
 @promise(
@@ -138,21 +139,24 @@ async def sockets_share_limit(target: Target) -> None:
     floods=True,
 )
 async def reconnecting_no_way_round(target: Target) -> None:
-    one = await _taken(target, [(await target.joined(target.room(), 0))[0]])
+    one = await _taken([(await target.joined(target.room(), 0))[0]], _FLOOD)
     began, together = time.monotonic(), 0
     for _ in range(5):
         client = await target.enter(1)
-        # Unpaced and unchecked: under a limit the join itself may be refused.
+        # Without waiting for an answer: under a limit the join itself may be refused.
         await client.begin("join-room", target.room(), hurry=True)
-        together += await _taken(target, [client], most=one + 20)
+        together += await _taken([client], one + 20)
         await client.close()
-    seconds = time.monotonic() - began
-    if seconds > 2.0 and together > _EVASION * one:
-        raise NotJudged(f"five connections took {seconds:.0f} s: too slow to tell")
-    must(
-        together <= _EVASION * one,
-        f"one connection got {one} messages through, five in a row {together}",
-    )
+    _must_share(one, together, time.monotonic() - began, "one after the other")
+
+
+def _must_share(one: int, together: int, seconds: float, how: str) -> None:
+    if together <= _EVASION * one:
+        return
+    if seconds > _BRIEF:
+        # In that time an honest limit lets more through, too.
+        raise Unready(f"five floods took {seconds:.1f} s: too slow to tell")
+    raise Broken(f"one connection got {one} messages through, five of one user {how} {together}")
 
 
 async def _flooded(target: Target) -> tuple[Client, list[int]]:
@@ -163,8 +167,8 @@ async def _flooded(target: Target) -> tuple[Client, list[int]]:
     return alice, numbers[0]
 
 
-async def _taken(target: Target, clients: list[Client], most: int = _FLOOD) -> int:
-    """How many of a flood over these clients were acked with `ok: true`."""
+async def _taken(clients: list[Client], most: int) -> int:
+    """How many of a flood over these clients, `most` events each, were acked with `ok: true`."""
     numbers = await _flood(clients, most)
     await _settled(clients, numbers)
     return sum(
@@ -188,11 +192,14 @@ async def _settled(clients: list[Client], numbers: list[list[int]]) -> None:
 
     async def settle(client: Client, mine: list[int]) -> None:
         def answered() -> int:
-            return sum(number in client.acks for number in mine)
+            acks = sum(number in client.acks for number in mine)
+            return acks + len(client.of("error"))
 
+        quiet = max(_QUIET, client.timeout if not answered() else 0.0)
         while (before := answered()) < len(mine) and client.closing is None:
-            changed: Any = await client.wait(lambda: answered() > before or None, 1.0)
+            changed: Any = await client.wait(lambda: answered() > before or None, quiet)
             if changed is None:
                 return
+            quiet = _QUIET
 
     await asyncio.gather(*(settle(c, mine) for c, mine in zip(clients, numbers, strict=True)))

@@ -177,8 +177,14 @@ class _Runner:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}"
             return Verdict.BROKEN, f"an answer has not the promised shape ({what})", target, False
+        except (TokenError, asyncio.CancelledError):
+            raise
         except TimeoutError:
             return Verdict.NOT_JUDGED, "the trial did not come to an end", target, False
+        except Exception as error:
+            # A fault of the trial's own must not cost the verdicts of all the others.
+            what = f"{type(error).__name__}: {error}"
+            return Verdict.NOT_JUDGED, f"the trial itself failed ({what})", target, False
         finally:
             await target.close()
             await self._users.give_back(users, tired=promise.floods)

@@ -155,7 +155,8 @@ class Target:
         return await reachable(self.session, self.urls[server], self.timeout)
 
     async def close(self) -> None:
-        """Close every client."""
+        """End the trace and close every client."""
+        self.trace.end()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
                 await asyncio.gather(*(client.close() for client in self._clients))
