@@ -101,8 +101,10 @@ class WebSocket(WebSocketDataQueue, asyncio.BufferedProtocol):
         "_deflate",
         "_early",
         "_frames",
+        "_head",
         "_pool",
         "_reader",
+        "_skip",
         "_timer",
         "owner",
         "wire",
@@ -119,6 +121,8 @@ class WebSocket(WebSocketDataQueue, asyncio.BufferedProtocol):
         self._reader: WebSocketReader | None = None
         self._deflate: Any = None
         self._early = b""
+        self._head = b""  # of a header that has come in part
+        self._skip = 0  # bytes until the next frame begins
         self._frames = 0
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -168,10 +172,35 @@ class WebSocket(WebSocketDataQueue, asyncio.BufferedProtocol):
     def _feed(self, data: bytes) -> None:
         if self._reader is None:
             return
+        if not (self._closing or self._masked(data)):
+            self.close(1002, "parse error")
         self._frames = 0
         self._reader.feed_data(data)
         if self.owner is not None:
             self.owner.consumed(self._frames, len(data))
+
+    def _masked(self, data: bytes) -> bool:
+        """Whether each frame that begins here is masked (RFC 6455, 5.1): aiohttp takes all."""
+        at = self._skip
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        end = len(data)
+        while end - at >= 2:
+            size = data[at + 1]
+            if size < 0x80:
+                return False
+            if size < 0xFE:
+                at += size - 0x80 + 6
+                continue
+            wide = 4 if size == 0xFE else 10
+            if end - at < wide:
+                break
+            at += wide + 4 + int.from_bytes(data[at + 2 : at + wide], "big")
+        self._skip = max(0, at - end)
+        if at < end:
+            self._head = data[at:]
+        return True
 
     def feed_data(self, message: WSMessage, size: int) -> None:  # type: ignore[override]
         """A message was read; called by aiohttp's reader."""

@@ -98,6 +98,23 @@ async def test_every_way_of_writing_a_length_is_read_and_written(calm: World, si
     assert await peer.packet() == b"x" * size
 
 
+async def test_masks_are_looked_for_wherever_a_frame_is_cut(calm: World) -> None:
+    sizes = (5, 125, 126, 300, 65_535, 70_000)
+    wrong = frame(TEXT, b"4unmasked", masked=False)
+    # Small frames by the byte, long ones in greater pieces.
+    for step, count in ((1, 4), (2, 4), (3, 4), (7, 4), (1000, 6), (65_536, 6)):
+        peer = await Socket.open(calm, ENGINE)
+        sent = b"".join(frame(TEXT, b"4" + b"x" * size) for size in sizes[:count])
+        for start in range(0, len(sent), step):
+            await peer.ws.line.send(sent[start : start + step])
+            await asyncio.sleep(0)
+        for size in sizes[:count]:
+            assert await peer.packet() == "4" + "x" * size
+        for byte in wrong:
+            await peer.ws.line.send(bytes([byte]))
+        assert await peer.ended() == PROTOCOL_ERROR
+
+
 FAULTS = [
     (frame(TEXT, b"4hello", reserved=1), PROTOCOL_ERROR),
     (frame(TEXT, b"4hello", reserved=4), PROTOCOL_ERROR),
@@ -107,6 +124,9 @@ FAULTS = [
     (frame(TEXT, b"4a", final=False) + frame(TEXT, b"4b"), PROTOCOL_ERROR),
     (frame(PING, b"", final=False), PROTOCOL_ERROR),
     (frame(PING, b"x" * 126), PROTOCOL_ERROR),
+    (frame(TEXT, b"4hello", masked=False), PROTOCOL_ERROR),
+    (frame(TEXT, b"4hello") + frame(TEXT, b"4" * 200, masked=False), PROTOCOL_ERROR),
+    (frame(TEXT, b"4" * 300) + frame(PING, b"", masked=False), PROTOCOL_ERROR),
     (frame(CLOSE, b"x"), PROTOCOL_ERROR),
     (frame(CLOSE, (999).to_bytes(2, "big")), PROTOCOL_ERROR),
     (frame(TEXT, b"4\xff"), INVALID_TEXT),
