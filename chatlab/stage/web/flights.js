@@ -11,9 +11,14 @@ const PER_SECOND = 28; // more is a swarm in which nobody reads a word
 const MOST = 36; // at once
 const RESERVED = 12; // of both, kept for what comes from the two windows
 const SLOW_FRAME = 55; // ms between two frames: from here on, draw less
+const APART = 90; // ms between two that look the same on one way
+const WORDS_APART = 600; // ms between two words on one way: words must not cover each other
 const SHORT = 32; // px: too short for a word
 
-/** @typedef {{x: number, y: number}} Point */
+/**
+ * @typedef {{x: number, y: number}} Point
+ * @typedef {{a: Point, b: Point, rise?: number}} Hop  `rise`: how far from the line its word stands
+ */
 
 /** All packets that are drawn at the moment. */
 export class Flights {
@@ -30,6 +35,7 @@ export class Flights {
     this.refilled = performance.now();
     this.ease = 1;
     this.last = 0;
+    this.ways = new Map();
     this.drawn = 0;
     this.skipped = 0;
     this.step = this.step.bind(this);
@@ -37,23 +43,27 @@ export class Flights {
 
   /**
    * Let a packet fly along `hops`, or count it as not drawn.
-   * @param {{kind: string, word: string, hops: Point[][], first?: boolean}} packet `hops`: lines,
-   *   each from one point to another; between two of them it is out of sight. `first`: it is drawn
+   * @param {{kind: string, word: string, hops: Hop[], way: string, first?: boolean}} packet
+   *   `way`: a name for its way; `hops`: lines;
+   *   between two of them it is out of sight. `first`: it is drawn
    *   before others
    * @returns {boolean} whether it is drawn
    */
-  fly({ kind, word, hops, first = false }) {
+  fly({ kind, word, hops, way, first = false }) {
     const now = performance.now();
     this.refill(now);
     const room = Math.max(6, MOST * this.ease) - (first ? 0 : RESERVED * this.ease);
-    if (this.still || !hops.length || this.flying.size >= room || this.budget < (first ? 1 : RESERVED)) {
+    if (this.still || !hops.length || now - (this.ways.get(way + kind) ?? 0) < APART || this.flying.size >= room || this.budget < (first ? 1 : RESERVED)) {
       this.skipped += 1;
       return false;
     }
     this.budget -= 1;
     this.drawn += 1;
     const sprite = this.pool.pop() ?? makeSprite();
-    dress(sprite, kind, word);
+    this.ways.set(way + kind, now);
+    const named = now - (this.ways.get(way) ?? 0) >= WORDS_APART;
+    if (named) this.ways.set(way, now);
+    dress(sprite, kind, named ? word : "");
     const flight = { sprite, begin: now, ...timed(hops) };
     this.layer.append(sprite.node);
     sprite.hop = null;
@@ -117,7 +127,7 @@ function dress(sprite, kind, word) {
 function timed(hops) {
   const ends = [];
   let lasts = 0;
-  for (const [a, b] of hops) {
+  for (const { a, b } of hops) {
     const length = Math.hypot(b.x - a.x, b.y - a.y);
     lasts += length < SHORT ? 180 : Math.min(900, 480 + 2 * length);
     ends.push(lasts);
@@ -128,7 +138,7 @@ function timed(hops) {
 function place({ sprite, hops, ends, lasts }, part) {
   const at = Math.min(part, 1) * lasts;
   const hop = Math.max(0, ends.findIndex((end) => at <= end));
-  const [a, b] = hops[hop];
+  const { a, b, rise = 12 } = hops[hop];
   const begin = hop ? ends[hop - 1] : 0;
   const share = (at - begin) / (ends[hop] - begin);
   const x = a.x + (b.x - a.x) * share;
@@ -138,7 +148,7 @@ function place({ sprite, hops, ends, lasts }, part) {
   sprite.hop = a;
   // What goes the one way has its word above, what comes the other way below; neither leaves the
   // drawing.
-  sprite.label.setAttribute("y", b.x < a.x ? 22 : -12);
+  sprite.label.setAttribute("y", b.x >= a.x ? -rise : rise > 12 ? -rise - 16 : 22);
   sprite.label.setAttribute("visibility", Math.hypot(b.x - a.x, b.y - a.y) < SHORT ? "hidden" : "visible");
   const low = Math.min(a.x, b.x);
   const high = Math.max(a.x, b.x);

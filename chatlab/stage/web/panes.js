@@ -122,6 +122,7 @@ export class Pane {
         on: { do: "ban", user },
         off: { do: "unban", user },
         pressed: (state) => Boolean(mine(state).banned),
+        reason: (state) => (state.adapter === "stock" ? "The stock servers know no bans." : ""),
       }),
     ];
   }

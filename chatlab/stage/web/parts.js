@@ -76,7 +76,7 @@ function processSwitches(switches, id, order, ways) {
       const down = (state) => !can(state, "kill");
       what.instead = { when: down, label: again, hint: why, on: { ...order, how: "restart" }, look: "button-good" };
     } else {
-      what.reason = (state) => (can(state, how) ? "" : `It is ${part(state, id)?.words ?? "not there"} already.`);
+      what.reason = (state) => (can(state, how) ? "" : `It is ${part(state, id)?.words ?? "not there"}.`);
     }
     return switches.make(what);
   });
@@ -92,6 +92,7 @@ export function makeCards(switches, { openDoor }) {
       on: { do: "flood", on: true },
       off: { do: "flood", on: false },
       pressed: (state) => state.flood.on,
+      reason: (state) => (state.flood.on || part(state, "server-1")?.mood === "good" ? "" : "It goes to server 1, which does not run."),
       hint: "One user sends as fast as a server takes it.",
     }),
     switches.make({
@@ -100,6 +101,7 @@ export function makeCards(switches, { openDoor }) {
       on: { do: "limits", on: false },
       off: { do: "limits", on: true },
       pressed: (state) => !state.limits,
+      reason: (state) => (state.adapter === "stock" ? "The stock servers have no limits to switch." : ""),
       hint: "Start the servers again without rate limits.",
     }),
   ];
@@ -154,7 +156,7 @@ class Victim {
     const point = this.latency;
     let said = "victim: not measured";
     if (point?.victim_silent) said = "✗ victim: no answer";
-    else if (typeof point?.victim_p99 === "number") said = `victim waits ${waits(point.victim_p50)}, worst ${waits(point.victim_p99)}`;
+    else if (typeof point?.victim_p99 === "number") said = `victim ${waits(point.victim_p50)} · worst ${waits(point.victim_p99)}`;
     const { flood } = this;
     say(this.words, said);
     say(this.sent, flood?.on ? `${short(flood.sent)} sent, ${short(flood.refused)} refused` : "");

@@ -101,7 +101,7 @@ export class Talk {
     this.at = at;
     sessionStorage.setItem(STORED, note.id);
     say(this.title, note.title);
-    say(this.count, `${at + 1} of ${this.notes.length}`);
+    say(this.count, `${at + 1}/${this.notes.length}`);
     this.words.replaceChildren(...(note.say ?? []).map((text) => el("p", { text })));
     this.words.scrollTop = 0;
     this.switches.forget("talk");

@@ -10,6 +10,9 @@ import { kindOf, wordOf } from "./packets.js";
 import { KINDS, icon } from "./shapes.js";
 
 const LANE = 7; // px beside the edge: what goes one way does not hide what comes the other
+const NARROW = 130; // px
+const PASSES = new Set(["door", "flood"]); // their ways may lead past a wire
+const BREAKS = new Set(["wire", "balancer", "server", "valkey"]);
 const FADE = 1500; // ms for which "not drawn" stays after the last one
 
 /** The topology. */
@@ -39,6 +42,7 @@ export class Topology {
     });
     this.watch = new ResizeObserver(() => this.measure());
     this.watch.observe(node);
+    this.watch.observe(this.grid);
     for (const card of cards) this.watch.observe(card.node);
     setInterval(() => this.tell(), 500);
   }
@@ -85,7 +89,7 @@ export class Topology {
   }
 
   isDown(id) {
-    return this.state?.parts.find((part) => part.id === id)?.mood === "bad";
+    return this.state?.parts.some((part) => part.id === id && part.mood === "bad" && BREAKS.has(part.kind));
   }
 
   /** From the border of one box to the border of the other, `lane` pixels to the right of the way. */
@@ -96,6 +100,7 @@ export class Topology {
     const dx = b.x - a.x;
     const dy = b.y - a.y;
     const length = Math.hypot(dx, dy) || 1;
+    if (PASSES.has(from) && Math.abs(dx) < a.w) return pass(a, b, this.node.clientWidth / 2);
     const out = border(a, dx, dy);
     const back = border(b, -dx, -dy);
     const side = { x: (-dy / length) * lane, y: (dx / length) * lane };
@@ -109,16 +114,22 @@ export class Topology {
   way({ from, to, via, lost }) {
     if (from === to) {
       const box = this.boxes.get(from);
-      return box ? [[{ x: box.x, y: box.y - box.h }, { x: box.x, y: box.y - box.h - 26 }]] : [];
+      return box ? [{ a: { x: box.x, y: box.y - box.h - 10 }, b: { x: box.x, y: box.y - box.h - 40 } }] : [];
     }
     const stops = via ? [from, via, to] : [from, to];
     if (lost) stops.pop();
     const hops = [];
     for (let i = 1; i < stops.length; i += 1) {
       const hop = this.segment(stops[i - 1], stops[i], LANE);
-      if (hop) hops.push(hop);
+      if (hop) hops.push({ a: hop[0], b: hop[1], rise: this.rise(stops[i - 1], stops[i], hop) });
     }
     return hops;
+  }
+
+  /** A word that is wider than the gap between two cards stands above them. */
+  rise(from, to, [a, b]) {
+    const level = Math.abs(a.y - b.y) < 12 && Math.abs(a.x - b.x) < NARROW;
+    return level ? Math.max(this.boxes.get(from).h, this.boxes.get(to).h) : undefined;
   }
 
   /**
@@ -133,6 +144,7 @@ export class Topology {
         kind: kindOf(packet),
         word: wordOf(packet),
         hops: this.way(packet),
+        way: `${packet.from} ${packet.to} `,
         first: packet.from.startsWith("window") || packet.to.startsWith("window") || packet.user !== this.state?.flood.user,
       });
   }
@@ -146,9 +158,9 @@ export class Topology {
     else if (skipped > (this.skipped ?? 0)) {
       const share = drawn - (this.drew ?? 0);
       const all = share + skipped - (this.skipped ?? 0);
-      say(this.count, `Too many to draw: ${share} of the last ${all.toLocaleString("en")} packets are shown, ${skipped.toLocaleString("en")} not drawn so far.`);
+      say(this.count, `Drawn: ${share} of the last ${all.toLocaleString("en")} packets`);
       this.told = now;
-    } else if (now - (this.told ?? 0) > FADE) say(this.count, skipped ? `${skipped.toLocaleString("en")} packets were not drawn.` : "");
+    } else if (now - (this.told ?? 0) > FADE) say(this.count, skipped ? `Not drawn: ${skipped.toLocaleString("en")} packets` : "");
     this.skipped = skipped;
     this.drew = drawn;
     mark(this.node, "data-drawn", drawn);
@@ -161,6 +173,15 @@ export class Topology {
     this.unsent = 0;
     this.skipped = 0;
   }
+}
+
+/** A straight way down on the inner side: past the wire that stands between. */
+function pass(a, b, middle) {
+  const x = a.x + Math.sign(middle - a.x) * a.w * 0.82;
+  return [
+    { x, y: a.y + a.h },
+    { x, y: b.y - b.h },
+  ];
 }
 
 function border(box, dx, dy) {
