@@ -1,4 +1,4 @@
-"""The command `chatlab`: serve, token, user, bench, grade, doctor.
+"""The command `chatlab`: serve, token, user, bench, grade, demo, doctor.
 
 Every option of `serve` is a setting; its `CHATLAB_*` variable serves as well.
 """
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["bench"]:  # it has a parser of its own
             return _bench(arguments[1:])
+        if arguments[:1] == ["demo"]:
+            return _demo(arguments[1:])
         if arguments[:1] == ["grade"]:
             return _grade(arguments[1:])
         given = _parser().parse_args(arguments)
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("bench", help="start a server without limits and measure it")
 
+    commands.add_parser("demo", help="an instructor's stage: a cluster to break before a room")
     commands.add_parser("grade", help="judge any server by the wire contract")
 
     doctor = commands.add_parser("doctor", help="say what this machine has for the workshop")
@@ -169,6 +172,12 @@ def _bench(arguments: Sequence[str]) -> int:
     from chatlab.lab import load_command
 
     return load_command.main(arguments, prog="chatlab bench")
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from chatlab.stage import command
+
+    return command.main(arguments)
 
 
 def _grade(arguments: Sequence[str]) -> int:

@@ -74,10 +74,10 @@ class World:
 
     def start(self) -> None:
         """Start everything. Raises `RuntimeError`, with a sentence; call `stop` then."""
-        self.store = Valkey(name=self._called("valkey"), timeout=_START)
+        self.store = Valkey(name=self.called("valkey"), timeout=_START)
         self._intake.listen(self.store.recorder, "valkey")
         for number, route in enumerate(self._routes, 1):
-            line = RedisLine(self.store, server=self._called(f"server {number}"))
+            line = RedisLine(self.store, server=self.called(f"server {number}"))
             self.lines.append(line)
             self._intake.listen(line.recorder, f"line-{number}")
             self.inner.append(self._wire(route, f"server-{number}"))
@@ -88,7 +88,7 @@ class World:
                 kind="caddy",
                 seats=True,
                 pages=self._pages,
-                name=self._called("balancer"),
+                name=self.called("balancer"),
                 timeout=_START,
             )
             serving.result()
@@ -96,11 +96,12 @@ class World:
             self.wires[window] = self._wire(self.balancer, f"wire-{window}")
 
     def _wire(self, target: object, place: str) -> Proxy:
-        wire = Proxy(target, name=self._called(place))
+        wire = Proxy(target, name=self.called(place))
         self._intake.listen(wire.recorder, place)
         return wire
 
-    def _called(self, part: str) -> str:
+    def called(self, part: str) -> str:
+        """The name of a part of this stage, and of no other."""
         return f"{part} of stage {self._mark}"
 
     def build(self, adapter: Adapter, limits: bool) -> None:
@@ -120,7 +121,7 @@ class World:
             lines=self.lines,
             arguments=_PINGS if stock else (*_PINGS, *_CHATLAB, *extra),
             env=self._env,
-            name=self._called("cluster"),
+            name=self.called("cluster"),
             timeout=_START,
         )
         for route, server in zip(self._routes, self.cluster.servers, strict=True):
@@ -134,11 +135,8 @@ class World:
         if self.cluster is not None:
             self._kill(self.cluster.servers)
         store, balancer = self.store, self.balancer
-        if store is None or balancer is None or len(self.wires) < len(WINDOWS):
-            self.stop()
-            self.__init__(self._intake, pages=self._pages)  # type: ignore[misc]
-            self.start()
-            return
+        if store is None or balancer is None:
+            raise RuntimeError("the stage was never whole")
         self._kill([store])
         store.restart(empty=True)
         if not balancer.running:
@@ -146,6 +144,16 @@ class World:
         self.build("chatlab", limits=True)
         for wire in self.wires.values():
             wire.cut(seconds=0)
+
+    def start_over(self) -> None:
+        """As `reset`, where that did not work: whatever holds it up ends now. Addresses stay."""
+        if self.cluster is not None:
+            self._kill(self.cluster.servers)
+        if self.store is not None:
+            self._kill([self.store])
+        if self.balancer is not None:
+            self._kill([self.balancer])
+        self.reset()
 
     def _kill(self, processes: Sequence[Process]) -> None:
         for process in processes:
@@ -182,6 +190,11 @@ class World:
         if self.store is not None:
             found["valkey"] = self.store
         return found
+
+    @property
+    def store_url(self) -> str:
+        """The Valkey's address."""
+        return "" if self.store is None else self.store.url
 
     def token(self, user: str, *, ttl: float, **claims: Any) -> str:
         """A token that every server of this stage takes."""
