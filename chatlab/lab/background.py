@@ -18,6 +18,7 @@ from aiohttp import web
 
 from chatlab.lab.card import Card
 from chatlab.lab.logs import ThreadRouter, quiet_logger
+from chatlab.lab.page import HasPage, not_served
 from chatlab.lab.part import Part
 from chatlab.lab.portal import LoopThread, in_thread
 from chatlab.lab.tap import ServerTap, find_socketio
@@ -43,7 +44,7 @@ def background(app: App | Factory, *, name: str = "server", port: int = 0) -> Se
     return Server(app, name=name, port=port)
 
 
-class Server(Witness, Part):
+class Server(Witness, HasPage, Part):
     """A server running on its own thread. Made by `background`."""
 
     def __init__(self, app: App | Factory, *, name: str = "server", port: int = 0) -> None:
@@ -244,6 +245,14 @@ class Server(Witness, Part):
             ttl=ttl,
             claims=claims,
         )
+
+    def _why_no_page(self) -> str | None:
+        settings = _settings(self.app)
+        if settings is None:
+            return "is not chatlab's server: it has no chat page"
+        if not (settings.page and settings.dev):
+            return not_served("create_app(Settings(dev=True, page=True))")
+        return "is stopped: start it again" if self._stopped else None
 
 
 async def _hang_up(manager: Any) -> None:

@@ -16,6 +16,7 @@ from chatlab.lab import cluster_parts
 from chatlab.lab.balancer import NAMES, Balancer, Kind, find_balancer
 from chatlab.lab.card import State
 from chatlab.lab.cluster_card import ClusterCard
+from chatlab.lab.page import HasPage, not_served, serves_page
 from chatlab.lab.part import Part
 from chatlab.lab.ports import IN_USE, free_port
 from chatlab.lab.process import Process
@@ -29,7 +30,7 @@ Target: TypeAlias = int | Literal["valkey", "balancer"]
 _ATTEMPTS = 5
 
 
-class Cluster(Part):
+class Cluster(HasPage, Part):
     """`servers` processes of `chatlab serve --dev` that share one Valkey, behind a balancer or not.
 
     - `balancer`: `"caddy"`, `"haproxy"` or None; `sticky=False` makes it choose a server for each
@@ -257,6 +258,16 @@ class Cluster(Part):
     def token(self, user: str, *, ttl: float = 900.0, **claims: Any) -> str:
         """A token for `user` that every server takes for `ttl` seconds; `claims` are added."""
         return mint_as(self._env, user, ttl=ttl, claims=claims)
+
+    def _why_no_page(self) -> str | None:
+        if self._stock:
+            return "runs stock servers, which have no chat page"
+        if not serves_page(self._arguments, self._env):
+            return not_served('Cluster(arguments=["--page"])')
+        if self.balancer is not None and not self.balancer.running:
+            return "has no balancer that runs: restart it"
+        here = self.servers if self.balancer is not None else self.servers[:1]
+        return None if any(server.running for server in here) else "has no server that runs"
 
     def card(self) -> ClusterCard:
         """Who stands behind whom, and the state of each."""

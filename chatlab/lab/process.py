@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from chatlab.lab.card import Card
 from chatlab.lab.logs import MOST_LINES, LogLines
+from chatlab.lab.page import HasPage, not_served, serves_page
 from chatlab.lab.part import Part
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.supervised import Supervised
@@ -51,7 +52,7 @@ def process(
     return Process(arguments, name=name, command=command, env=env, ready=ready, timeout=timeout)
 
 
-class Process(Part):
+class Process(HasPage, Part):
     """A child process. Made by `process`."""
 
     # Files that a subclass removes when it stops; they go, too, when the notebook's kernel dies.
@@ -216,6 +217,13 @@ class Process(Part):
         if self._command is not None:
             raise RuntimeError(f"{self.name} is not `chatlab serve`: its tokens are its own affair")
         return mint_as(self._env, user, ttl=ttl, claims=claims)
+
+    def _why_no_page(self) -> str | None:
+        if self._command is not None:
+            return "is not `chatlab serve`: it has no chat page"
+        if not serves_page(self._arguments, self._env):
+            return not_served('process("--page")')
+        return None if self.running else f"does not run ({self._state()}): restart it"
 
     def _state(self) -> str:
         code = self.returncode

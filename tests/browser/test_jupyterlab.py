@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import nbformat
 import pytest
 import pytest_asyncio
 
@@ -79,3 +80,52 @@ async def test_the_links_of_a_lesson_open_beside_it(lab, open_page, screenshot) 
     await notebook.follow("chatlab/sending.py", to="work/chatlab/sending.py")
     await notebook.close_tab()
     await notebook.follow("the exercise", to="work/exercises/01_acknowledgements.ipynb")
+
+
+CHAT = [
+    "from chatlab import ChatClient\nfrom chatlab.lab import process\n\n"
+    'server = process("--page", name="chat")\nserver.page(user="alice", room="kitchen")',
+    'bob = await ChatClient(server, server.token("bob")).connect()\n'
+    'await bob.join("kitchen")\nsent = await bob.send("tea?", room="kitchen")',
+    "async for message in bob.messages():\n"
+    '    if message.user == "alice":\n'
+    "        break\n"
+    "print(message.user, message.text)",
+    "await bob.close()\nserver.stop()",
+]
+
+
+async def test_the_chat_page_in_a_notebook_talks_with_a_python_client(
+    lab, open_page, screenshot
+) -> None:
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CHAT])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(book, lab.root / "work" / "notebooks" / "page.ipynb")
+    page = await open_page(
+        lab.address("notebooks/page.ipynb"),
+        width=1440,
+        height=1100,
+        allow=("ERR_CONNECTION_REFUSED", "WebSocket connection to"),  # once it is stopped
+    )
+    notebook = Notebook(page)
+    await notebook.ready()
+    await notebook.start_all()
+    shown = notebook.panel.locator("iframe")
+    assert await shown.get_attribute("title") == "chat · its chat page, as alice in kitchen"
+    chat = shown.content_frame
+    await chat.locator("#messages .message-text", has_text="tea?").wait_for()
+    await chat.locator("#message-text").fill("yes, with milk")
+    await chat.locator("#message-text").press("Enter")
+    await notebook.done()
+    await screenshot(page, "page")
+    assert await notebook.complaints() == []
+    printed = notebook.panel.locator(".jp-OutputArea-output", has_text="yes, with milk")
+    assert await printed.text_content() == "alice yes, with milk\n"
+    # The notebook that is saved now holds an address whose server is gone.
+    await notebook.save()
+    again = Notebook(
+        await open_page(lab.address("notebooks/page.ipynb"), allow=("ERR_CONNECTION_REFUSED",))
+    )
+    await again.ready()
+    await again.panel.get_by_text("does not run any more: run the cell again").wait_for()
+    assert await again.panel.locator("iframe").count() == 0

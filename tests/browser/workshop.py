@@ -116,7 +116,8 @@ class Notebook:
     async def ready(self) -> None:
         """Wait until it is shown and its kernel waits for the first cell."""
         await self.panel.locator(".jp-Cell").first.wait_for()
-        await self.panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        # The notebook's own sign says idle before there is a kernel, and what is run then is lost.
+        await self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
 
     async def menu(self, name: str, command: str) -> None:
         """Choose an entry of a menu as a person does; `command` is JupyterLab's name for it."""
@@ -126,8 +127,22 @@ class Notebook:
     async def run_all(self) -> None:
         """Clear what is stored, choose *Run All Cells*, and wait until every cell is done."""
         await self.menu("Edit", "editmenu:clear-all")
+        await self.start_all()
+        await self.done()
+
+    async def start_all(self) -> None:
+        """Choose *Run All Cells*, and do not wait."""
         await self.menu("Run", "runmenu:run-all")
+
+    async def done(self) -> None:
+        """Wait until every code cell has its number and the kernel is idle."""
         await self.page.wait_for_function(DONE, timeout=RUNS_WITHIN_MS)
+
+    async def save(self) -> None:
+        """Save it by the menu, and wait until the file is written."""
+        await self.menu("File", "docmanager:save")
+        tab = self.page.locator("#jp-main-dock-panel .lm-TabBar-tab.jp-mod-current")
+        await tab.and_(self.page.locator(":not(.jp-mod-dirty)")).wait_for()
 
     async def numbers(self) -> list[int]:
         """The numbers beside the code cells, from top to bottom."""
