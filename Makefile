@@ -18,9 +18,10 @@ MINUTES ?= 5
 SEED ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv lab fresh test check notebooks chaos bench bundle lock environment clean
+.PHONY: help .venv lab fresh test check notebooks demo chaos bench bundle lock environment clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[A-Za-z.][A-Za-z._-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -42,6 +43,9 @@ check: $(STAMP) ## style, types, and notebooks in step with their sources
 
 notebooks: $(STAMP) ## build and execute notebooks/, exercises/ and solutions/ from authoring/ (NB=01 for one lesson)
 	$(BIN)/python authoring/build.py $(NB)
+
+demo: $(STAMP) ## show it to a room: two chat windows, a cluster to break, the checker: DEMO_ARGS="--host 0.0.0.0"
+	@$(BIN)/chatlab demo $(DEMO_ARGS)
 
 chaos: $(STAMP) ## break a cluster at random while clients talk, and judge what they saw: MINUTES=5 SEED=7 CHAOS_ARGS=--stock
 	@$(BIN)/python -m chatlab.lab.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
