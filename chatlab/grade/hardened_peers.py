@@ -132,10 +132,6 @@ class Peer:
         """Whether this ack has come."""
         return number in self._acks
 
-    def any_ack(self) -> bool:
-        """Whether an ack has come that nobody has waited for."""
-        return bool(self._acks)
-
     async def hear(
         self, wanted: Callable[[list[Any]], bool], *, patience: float | None = None
     ) -> Any:

@@ -10,7 +10,7 @@ from chatlab.grade.hardened_sizes import limit_of
 from chatlab.grade.hardened_trials import enter, hardened, joined, polling
 from chatlab.grade.hardened_wire import Door
 from chatlab.grade.judge import must
-from chatlab.grade.promise import ACKNOWLEDGEMENTS, ERRORS, Broken
+from chatlab.grade.promise import ACKNOWLEDGEMENTS, ERRORS, Broken, Silent
 from chatlab.grade.target import Target
 
 
@@ -41,14 +41,14 @@ async def bad_requests(target: Target, door: Door) -> None:
 @hardened(
     "bad-body",
     ERRORS,
-    "A polling body that does not parse is answered 400 and ends its session.",
+    "A polling body that does not parse ends its session.",
     users=1,
 )
 async def bad_body(target: Target, door: Door) -> None:
     for body in ("zzz", "4zzz", "42{}"):
         peer = await enter(target, door, way="polling")
-        answer = await peer.post(body)
-        must(answer.status == 400, f"the body {body} should be answered 400, not {answer.status}")
+        with contextlib.suppress(ConnectionError):  # nor does it have to be answered
+            await peer.post(body)
         after = await peer.get()
         must(after.status == 400, f"the body {body} should end its session, and it goes on")
 
@@ -62,7 +62,10 @@ async def bad_body(target: Target, door: Door) -> None:
 async def body_too_long(target: Target, door: Door) -> None:
     peer = await enter(target, door, way="polling")
     event = f'4276["join-room","{target.room()}"]'
-    answer = await peer.post(event + " " * (limit_of(peer) + 1 - len(event)))
+    try:
+        answer = await peer.post(event + " " * (limit_of(peer) + 1 - len(event)))
+    except TimeoutError:
+        raise Silent("a body that is too long should be answered 413, and never was") from None
     must(answer.status == 413, f"a body that is too long: 413 was due, not {answer.status}")
     with contextlib.suppress(Gone):
         await peer.call("join-room", target.room())
@@ -135,7 +138,7 @@ async def half_a_body(target: Target, door: Door) -> None:
     witness = await joined(target, door, room, 0)
     peer = await joined(target, door, room, 1, way="polling")
     line = await door.line("bob")
-    body = b'42["send-message",{"text":"cut"}]' + SEPARATOR.encode() + b'42["send-mess'
+    body = b'4281["send-message",{"text":"cut"}]' + SEPARATOR.encode() + b'42["send-mess'
     await line.send(line.head("POST", peer.url, headers=[("Content-Length", "999")]) + body)
     await asyncio.sleep(0.05)
     line.abort()

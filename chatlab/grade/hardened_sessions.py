@@ -88,8 +88,8 @@ async def silence_ends(target: Target, door: Door) -> None:
     "However a socket ends, its user leaves the room with it.",
 )
 async def nobody_lingers(target: Target, door: Door) -> None:
-    room, user = target.room(), target.users[1]
-    witness = await joined(target, door, room, 0)
+    user = target.users[1]
+    witness = await enter(target, door, 0)
     ways = {
         "breaks off": lambda peer: peer.abort(),
         "closes its websocket": lambda peer: peer.ws.send_frames(
@@ -102,6 +102,8 @@ async def nobody_lingers(target: Target, door: Door) -> None:
         "breaks off within a frame": _half_a_frame,
     }
     for how, end in ways.items():
+        room = target.room()
+        must(is_yes(await witness.call("join-room", room)), "join-room should be answered")
         peer = await joined(target, door, room, 1)
         done = end(peer)
         if done is not None:
@@ -111,7 +113,6 @@ async def nobody_lingers(target: Target, door: Door) -> None:
             f"who {how} should leave the room at once",
         )
         peer.abort()
-        witness.events.clear()
 
 
 async def _half_a_frame(peer: Socket) -> None:

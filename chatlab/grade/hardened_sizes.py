@@ -96,7 +96,8 @@ async def _must_be_refused(peer: Socket, what: str) -> None:
     users=0,
 )
 async def compression_bomb(target: Target, door: Door) -> None:
-    offer = [("Sec-WebSocket-Extensions", "permessage-deflate")]
+    alone = "server_no_context_takeover; client_no_context_takeover"
+    offer = [("Sec-WebSocket-Extensions", f"permessage-deflate; {alone}")]
     peer = await Socket.open(door, "mallory", headers=offer)
     bomb = packed(b"4" + bytes(min(limit_of(peer) * 40, 64_000_000)))
     agreed = peer.ws.agreed is not None and "permessage-deflate" in peer.ws.agreed

@@ -24,7 +24,6 @@ __all__ = [
     "must_close",
     "opened",
     "polling",
-    "room_event",
     "still_serves",
 ]
 
@@ -128,34 +127,38 @@ async def must_close(peer: Peer, what: str, *, code: int | None = None) -> None:
         raise Broken(f"{what} should close the websocket with {code}, and closed it {how}")
 
 
-def room_event(name: str, user: str) -> Callable[[list[Any]], bool]:
-    """Whether an event is this one about this user."""
-
-    def matches(event: list[Any]) -> bool:
-        told = event[1] if len(event) > 1 else None
-        return event[0] == name and isinstance(told, dict) and told.get("user") == user
-
-    return matches
+def _left(event: list[Any], room: str, user: str) -> bool:
+    """Whether an event says that this user has left (the lesson's does not name the room)."""
+    told = event[1] if len(event) > 1 else None
+    return (
+        event[0] == "user-left"
+        and isinstance(told, dict)
+        and told.get("user") == user
+        and told.get("room", room) == room
+    )
 
 
 async def gone_from(witness: Peer, room: str, user: str, *, patience: float) -> bool:
-    """Whether a user is no more in a room, as `who` or else `user-left` says, in time."""
+    """Whether a user is no more in a room within `patience` seconds.
+
+    `who` says so, or `user-left` does: not every server has both.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
-    while True:
-        left = room_event("user-left", user)
-        if any(left(event) for event in witness.events):
-            return True
-        ack = await witness.call("who", {"room": room}) if loop.time() < end else None
-        if isinstance(ack, dict) and ack.get("ok") is True:
-            if user not in ack.get("users", ()):
-                return True
-            await asyncio.sleep(0.15)
-            continue
-        with contextlib.suppress(TimeoutError):
-            await witness.hear(left, patience=max(0.01, end - loop.time()))
-            return True
-        return False
+    number = await witness.ask("who", {"room": room})
+    while not any(_left(event, room, user) for event in witness.events):
+        if witness.answered(number):
+            ack = await witness.ack(number)
+            if isinstance(ack, dict) and ack.get("ok") is True:
+                if user not in ack.get("users", ()):
+                    return True
+                await asyncio.sleep(0.2)
+                number = await witness.ask("who", {"room": room})
+        try:
+            await witness.packet(max(0.001, end - loop.time()))
+        except TimeoutError:
+            return False
+    return True
 
 
 async def still_serves(target: Target, door: Door, user: int, what: str) -> None:

@@ -73,6 +73,8 @@ async def _poll_on(peer: Polling) -> None:
             answer = await peer.get()
         except TimeoutError:
             continue
+        except ConnectionError:
+            return
         if answer.status != 200:
             return
         packets = answer.text.split(SEPARATOR)
@@ -94,10 +96,10 @@ async def upgrade_keeps_order_of_sends(target: Target, door: Door) -> None:
     witness = await joined(target, door, room, 0)
     peer = await upgradable(target, door, room, 1)
     said = ["posted", "posted during the probe", "sent at once", "sent after"]
-    await peer.emit("send-message", {"text": said[0]})
+    await peer.ask("send-message", {"text": said[0]})
     ws = await peer.probe()
-    await peer.emit("send-message", {"text": said[1]})
-    await ws.send("5", f'42["send-message",{{"text":"{said[2]}"}}]')
+    await peer.ask("send-message", {"text": said[1]})
+    await ws.send("5", f'4290["send-message",{{"text":"{said[2]}"}}]')
     socket = peer.on(ws)
     must(
         is_yes(await socket.call("send-message", {"text": said[3]})),

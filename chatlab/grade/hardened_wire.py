@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from chatlab.grade.evidence import Trace
+from chatlab.grade.promise import NotJudged
 
 __all__ = [
     "BINARY",
@@ -44,6 +45,8 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 # Headers that the evidence tells of.
 _TOLD: Final = ("origin", "x-forwarded-for", "x-forwarded-host", "transfer-encoding")
+
+_TAIL: Final = b"\x00\x00\xff\xff"  # what RFC 7692 takes off a compressed message
 
 LONGEST: Final = 64 * 1024 * 1024  # bytes of a frame or a body, past which nothing is believed
 
@@ -97,7 +100,10 @@ class Door:
         self._lines: set[Line] = set()
 
     async def line(self, who: str, *, buffer: int = 0) -> Line:
-        """Connect. A small `buffer`, in bytes, lets the server feel a client that does not read."""
+        """Connect. A small `buffer`, in bytes, lets the server feel a client that does not read.
+
+        Raises `NotJudged` where nobody listens.
+        """
         async with asyncio.timeout(self.patience):
             raw = await self._connect(buffer)
             streams = await asyncio.open_connection(
@@ -127,7 +133,7 @@ class Door:
             else:
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return raw
-        raise failed or OSError(f"{self._host} has no address")
+        raise NotJudged(f"nobody listens any more: {failed}")
 
     async def ask(
         self, who: str, method: str, target: str, body: str | bytes | None = None, **headers: str
@@ -247,11 +253,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Frame:
-    """One websocket frame of the server; `compressed` is its RSV1 bit."""
+    """One websocket frame of the server, unpacked."""
 
     opcode: int
     payload: bytes
-    compressed: bool
 
     @property
     def code(self) -> int | None:
@@ -322,7 +327,10 @@ class WebSocket:
             except (asyncio.IncompleteReadError, ConnectionError):
                 self.note("←", "(the connection ends)")
                 return None
-        got = Frame(first & 0xF, payload, bool(first & 0x40))
+        if first & 0x40:
+            with contextlib.suppress(zlib.error):
+                payload = zlib.decompressobj(wbits=-15).decompress(payload + _TAIL)
+        got = Frame(first & 0xF, payload)
         if got.opcode == CLOSE:
             self.note("←", f"(closes with {got.code or 'no code'})")
         return got
