@@ -165,7 +165,7 @@ class _Runner:
     async def _try(self, promise: Promise, timeout: float) -> tuple[Verdict, str, Target, bool]:
         if self._gone and not promise.risky:
             raise NotJudged(self._gone)
-        users = await self._users.borrow(promise.users)
+        users = await self._users.borrow(promise.users, fresh=promise.floods)
         target = Target(self._place, users, timeout=timeout)
         try:
             async with asyncio.timeout(20 * timeout + 60):

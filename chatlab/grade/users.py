@@ -27,7 +27,7 @@ class Users:
         self._known = tuple(known)
         self._closed = closed
         self._free = list(known)
-        self._rested = dict.fromkeys(known, 0.0)
+        self._rested = dict.fromkeys(known, -_REST)
         self._changed = asyncio.Condition()
         self._mark = secrets.token_hex(3)
         self._made = 0
@@ -37,8 +37,11 @@ class Users:
         self._made += 1
         return f"grade-{self._mark}-{self._made}"
 
-    async def borrow(self, count: int) -> list[str]:
-        """`count` users. Raises `NotJudged` where there are not that many."""
+    async def borrow(self, count: int, *, fresh: bool = False) -> list[str]:
+        """`count` users; `fresh` ones have done nothing for a while.
+
+        Raises `NotJudged` where there are not that many.
+        """
         if not count:
             return []
         if not self._known:
@@ -51,13 +54,16 @@ class Users:
         async with self._changed:
             while True:
                 now = time.monotonic()
-                ready = [user for user in self._free if self._rested[user] <= now]
+                ready = [user for user in self._free if self._is_ready(user, now, fresh)]
                 if len(ready) >= count:
                     for user in ready[:count]:
                         self._free.remove(user)
                     return ready[:count]
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), 0.2)
+
+    def _is_ready(self, user: str, now: float, fresh: bool) -> bool:
+        return self._rested[user] + (_REST if fresh else 0.0) <= now
 
     async def give_back(self, users: Sequence[str], *, tired: bool) -> None:
         """End a loan; `tired` users rest until their limits allow everything again."""
