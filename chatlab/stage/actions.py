@@ -180,37 +180,49 @@ class Actions:
         return await self._process("valkey", "Valkey", store, how)
 
     async def _process(self, part: str, name: str, process: Process, how: str) -> str:
-        stage, frozen = self._stage, part in self._stage.frozen
-        if how == "restart":
-            stage.expected.add(part)
-            await _blocking(lambda: _restart(process))
-            stage.frozen.discard(part)
-            stage.ended.pop(part, None)
-            return f"{name} runs again."
-        if how not in ("kill", "terminate", "freeze", "thaw"):
+        stage = self._stage
+        if how not in ("kill", "terminate", "freeze", "thaw", "restart"):
             raise Refused(f"What to do with {name}: kill, terminate, freeze, thaw or restart.")
-        if not process.running:
+        if how != "restart" and not process.running:
             return f"{name} does not run."
-        if how == "freeze" and not frozen:
-            await _blocking(process.freeze)
-            stage.frozen.add(part)
-        elif how == "thaw" and frozen:
-            await _blocking(process.thaw)
-            stage.frozen.discard(part)
-        elif how in ("kill", "terminate"):
-            stage.expected.add(part)
-            stage.ended[part] = "killed" if how == "kill" else "finished"
-            if how == "kill":
-                await _blocking(process.kill)
-            else:
+        stage.in_hand.add(part)
+        try:
+            return await self._signal(part, name, process, how)
+        finally:
+            if how == "restart" or process.running:
+                stage.ended.pop(part, None)
+            stage.in_hand.discard(part)
+
+    async def _signal(self, part: str, name: str, process: Process, how: str) -> str:
+        stage, frozen = self._stage, part in self._stage.frozen
+        match how:
+            case "restart":
+                await _blocking(lambda: _restart(process))
+                stage.frozen.discard(part)
+                return f"{name} runs again."
+            case "freeze":
+                if not frozen:
+                    await _blocking(process.freeze)
+                    stage.frozen.add(part)
+                return f"{name} is frozen."
+            case "thaw":
                 if frozen:
-                    raise Refused(f"{name} is frozen and hears nothing. Thaw or kill it.")
-                await _blocking(process.terminate)
-                with contextlib.suppress(TimeoutError):
-                    await process.exited(6.0)
-            stage.frozen.discard(part)
-        said = {"kill": "killed", "terminate": "told to finish", "freeze": "frozen"}
-        return f"{name} is {said[how]}." if how in said else f"{name} goes on."
+                    await _blocking(process.thaw)
+                    stage.frozen.discard(part)
+                return f"{name} goes on."
+            case "kill":
+                stage.ended[part] = "killed"
+                await _blocking(process.kill)
+                stage.frozen.discard(part)
+                return f"{name} is killed."
+        if frozen:
+            raise Refused(f"{name} is frozen and hears nothing. Thaw or kill it.")
+        stage.ended[part] = "finished"
+        await _blocking(process.terminate)
+        with contextlib.suppress(TimeoutError):
+            await process.exited(6.0)
+            return f"{name} has finished."
+        raise Refused(f"{name} was told to finish and still runs.")
 
     # -- the rest ----------------------------------------------------------------------------------
 

@@ -55,9 +55,7 @@ class Hub:
         self._guard.require_home(request)
         socket = web.WebSocketResponse(heartbeat=15.0, max_msg_size=4096, compress=False)
         if not socket.can_prepare(request).ok:
-            raise web.HTTPUpgradeRequired(
-                request.remote or "", text="this address is for a WebSocket\n"
-            )
+            raise web.HTTPBadRequest(text="this address is for a WebSocket\n")
         await socket.prepare(request)
         if not await self._greeted(socket):
             await socket.close(code=_BAD_KEY, message=b"the key is wrong")

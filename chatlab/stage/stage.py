@@ -10,23 +10,22 @@ import contextlib
 import json
 import logging
 import time
-import urllib.error
-import urllib.request
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from chatlab.stage import state
+from chatlab.stage import told
 from chatlab.stage.actions import Actions, set_banned
 from chatlab.stage.codes import Codes
 from chatlab.stage.control import Answer
-from chatlab.stage.crowd import PEOPLE, Crowd
+from chatlab.stage.crowd import Crowd
 from chatlab.stage.entrance import Entrance
 from chatlab.stage.guests import Guest, Guests
 from chatlab.stage.helpers import Helper
+from chatlab.stage.pulse import Pulse
 from chatlab.stage.record import Record
 from chatlab.stage.relay import Intake
 from chatlab.stage.script import SCRIPT
+from chatlab.stage.seats import seat_at
 from chatlab.stage.state import Window, Wire
 from chatlab.stage.turns import Refused, Turn, Turns
 from chatlab.stage.verdict import Checker
@@ -38,9 +37,6 @@ __all__ = ["Stage"]
 log = logging.getLogger(__name__)
 
 _TOKEN: Final = 12 * 3_600.0  # seconds
-_TICK: Final = 0.05  # seconds between two states at least
-_POINTS: Final = 120  # seconds of the charts
-_SEATS: Final = 40
 
 
 class Stage:
@@ -55,7 +51,7 @@ class Stage:
         self.faults = {name: Wire() for name in WINDOWS}
         self.frozen: set[str] = set()
         self.banned: set[str] = set()
-        self.expected: set[str] = set()  # parts that are down, or being started, on purpose
+        self.in_hand: set[str] = set()  # parts that an action is about to stop or start
         self.ended: dict[str, str] = {}
         self.codes = Codes()
         self.guests = Guests(self.world.token, self.clock)
@@ -64,7 +60,7 @@ class Stage:
         self.flood = Helper("flood", self.world.called("flood"))
         self.probe = Helper("probe", self.world.called("probe"))
         self.flood_ends: float | None = None
-        self._tell = tell
+        self.tell = tell
         record = Record()
         self.checker = Checker(record, since=self.began, lateness=self._lateness, tell=tell)
         self.watch = Watch(
@@ -79,11 +75,10 @@ class Stage:
         self.crowd = Crowd(record, url="", token=self._crowd_token, room=ROOM)
         self.actions = Actions(self)
         self._turns = Turns(self._turn)
-        self._busy: dict[str, Any] | None = None
-        self._points: deque[dict[str, Any]] = deque(maxlen=_POINTS)
+        self.busy: dict[str, Any] | None = None
+        self.pulse = Pulse(self)
         self._number = 0
-        self._dirty = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # -- beginning and end -------------------------------------------------------------------------
 
@@ -94,10 +89,16 @@ class Stage:
         for work in (
             self.watch.run([self.flood, self.probe]),
             self.checker.run(),
-            self._tick(),
-            self._second(),
+            self.pulse.states(),
+            self.pulse.seconds(),
         ):
-            self._tasks.append(asyncio.create_task(self._lasting(work)))
+            self.spawn(work)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something run until the stage ends."""
+        task = asyncio.create_task(self._lasting(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _lasting(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -108,10 +109,11 @@ class Stage:
 
     async def stop(self) -> None:
         """End everything, from whatever state. May be repeated."""
-        for task in self._tasks:
+        tasks = set(self._tasks)
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2)
+        if tasks:
+            await asyncio.wait(tasks, timeout=2)
         with contextlib.suppress(Exception):
             await self.crowd.stop()
         await asyncio.to_thread(self._stop)
@@ -131,20 +133,11 @@ class Stage:
         self.crowd.url = balancer.url
         for number, window in enumerate(self.windows.values(), 1):
             if not window.seat:
-                window.seat = await asyncio.to_thread(self._seat, window.id, number)
+                window.seat = await asyncio.to_thread(seat_at, self.world, window.id, number)
             self.load(window, "good")
         await self.measure()
         self.ready = True
         self.changed()
-
-    def _seat(self, window: str, number: int) -> str:
-        """A seat that the balancer takes for server `number`."""
-        wire, inner = self.world.wires[window], self.world.inner[number - 1]
-        wanted = _server_at(f"{inner.url}/healthz")
-        for seat in (f"{window}{n}" for n in range(_SEATS)):
-            if _server_at(f"{wire.url}/healthz?seat={seat}") == wanted:
-                return seat
-        raise RuntimeError(f"the balancer sends nobody to server {number}")
 
     async def measure(self) -> None:
         """Let the quiet user talk to server 1 as it is now."""
@@ -173,19 +166,19 @@ class Stage:
             what = str(error).strip().splitlines() or [type(error).__name__]
             return self._failed(number, name, f"That did not work: {what[0]}")
         took = round(time.monotonic() - began, 2)
-        self._tell({"type": "done", "id": number, "do": name, "words": words, "took": took})
+        self.tell({"type": "done", "id": number, "do": name, "words": words, "took": took})
         return 200, {"ok": True, "id": number, "words": words}
 
     def _failed(self, number: int, name: str, error: str) -> Answer:
-        self._tell({"type": "failed", "id": number, "do": name, "error": error})
+        self.tell({"type": "failed", "id": number, "do": name, "error": error})
         self.changed()
         return 409, {"ok": False, "id": number, "error": error}
 
     def _turn(self, turn: Turn | None) -> None:
-        self._busy = None
+        self.busy = None
         if turn is not None:
             words = "The stage is being reset" if turn.name == "reset" else turn.name
-            self._busy = {
+            self.busy = {
                 "id": turn.id,
                 "do": turn.name,
                 "words": words,
@@ -195,7 +188,6 @@ class Stage:
 
     async def _reset(self) -> str:
         self.ready = False
-        self.expected = {"server-1", "server-2", "valkey", "balancer"}
         await self.end_flood()
         await self.crowd.stop()
         try:
@@ -216,7 +208,7 @@ class Stage:
     def _as_new(self) -> None:
         self.frozen.clear()
         self.ended.clear()
-        self.expected.clear()
+        self.in_hand.clear()
         self.banned.clear()
         for wire in self.faults.values():
             wire.cut, wire.muted, wire.delay = False, None, 0.0
@@ -235,11 +227,13 @@ class Stage:
         await self.crowd.stop()
         if "valkey" in self.frozen or (self.world.store and not self.world.store.running):
             raise Refused("New servers need the Valkey. Start it first, or reset.")
-        self.expected |= {"server-1", "server-2"}
+        self.in_hand |= {"server-1", "server-2"}
         try:
             await asyncio.to_thread(self.world.build, adapter, limits)
         except RuntimeError as error:
             raise Refused(f"The servers did not start. Reset the stage. ({error})") from error
+        finally:
+            self.in_hand -= {"server-1", "server-2"}
         for number in (1, 2):
             self.frozen.discard(f"server-{number}")
             self.ended.pop(f"server-{number}", None)
@@ -279,11 +273,11 @@ class Stage:
 
     def changed(self) -> None:
         """Tell every page the state, soon."""
-        self._dirty.set()
+        self.pulse.dirty.set()
 
     def notice(self, kind: str, text: str) -> None:
         """Something happened that nobody clicked."""
-        self._tell({"type": "notice", "at": round(self.clock(), 1), "kind": kind, "text": text})
+        self.tell({"type": "notice", "at": round(self.clock(), 1), "kind": kind, "text": text})
         self.changed()
 
     def _came(self, guest: Guest) -> None:
@@ -291,41 +285,6 @@ class Stage:
 
     def _lateness(self) -> float:
         return max(wire.delay for wire in self.faults.values())
-
-    async def _tick(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._dirty.wait(), 0.25)
-            self._look()
-            if self._dirty.is_set():
-                self._dirty.clear()
-                self._tell(self.state())
-            await asyncio.sleep(_TICK)
-
-    def _look(self) -> None:
-        """Notice what ended by itself."""
-        if self.flood_ends is not None and time.monotonic() > self.flood_ends:
-            self.flood_ends = None
-            self._tasks.append(asyncio.create_task(self.end_flood()))
-            self.notice("info", "The flood is over: its time was up.")
-        if not self.ready:
-            return
-        for name, process in self.world.parts.items():
-            if process.running:
-                self.expected.discard(name)
-            elif name not in self.expected and name not in self.ended:
-                self.ended[name] = "ended by itself"
-                title = state.part(name, process, frozen=False, ended="")["name"]
-                self.notice("bad", f"{title} has ended by itself ({process.returncode}).")
-
-    async def _second(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
-            point = self.watch.point(self.began)
-            self._points.append(point)
-            self._tell({"type": "chart", "points": [point]})
-            if self.flood.running:
-                self.changed()
 
     def greeting(self) -> list[dict[str, Any]]:
         """What a page is told first."""
@@ -338,70 +297,13 @@ class Stage:
             },
             self.state(),
             self.checker.latest,
-            {"type": "chart", "points": list(self._points)},
+            {"type": "chart", "points": list(self.pulse.points)},
         ]
 
     def state(self) -> dict[str, Any]:
         """Everything, now."""
         self._number += 1
-        world = self.world
-        entrance = self.entrance
-        return {
-            "type": "state",
-            "n": self._number,
-            "at": round(self.clock(), 2),
-            "ready": self.ready,
-            "busy": self._busy,
-            "adapter": world.adapter,
-            "limits": world.limits,
-            "parts": self._parts(),
-            "links": state.links(
-                door=entrance is not None and entrance.is_open,
-                crowd=self.crowd.on,
-                flood=self.flood.running,
-            ),
-            "windows": [w.told(w.user in self.banned) for w in self.windows.values()],
-            "wires": {f"wire-{name}": wire.told() for name, wire in self.faults.items()},
-            "flood": self._flood(),
-            "crowd": {"on": self.crowd.on, "people": list(PEOPLE)},
-            "door": None if entrance is None else entrance.told(),
-            "record": {
-                "since": round(self.checker.record.begun - self.began, 1),
-                "events": len(self.checker.record),
-            },
-        }
-
-    def _flood(self) -> dict[str, Any]:
-        left = None if self.flood_ends is None else self.flood_ends - time.monotonic()
-        return {
-            "on": self.flood.running,
-            "user": "mallory",
-            "room": "flood",
-            "server": "server-1",
-            "left": None if left is None else max(0, round(left)),
-            **self.watch.flooded,
-        }
-
-    def _parts(self) -> list[dict[str, Any]]:
-        world, found = self.world, []
-        for window in self.windows.values():
-            found.append(state.window_part(window, window.user in self.banned))
-            found.append(
-                state.wire_part(window.id, self.faults[window.id], world.wires.get(window.id))
-            )
-        processes = world.parts
-        for name in ("balancer", "server-1", "server-2", "valkey"):
-            ended = self.ended.get(name, "starting" if not self.ready else "down")
-            frozen = name in self.frozen
-            found.append(state.part(name, processes.get(name), frozen=frozen, ended=ended))
-        found.append(state.guest_part("crowd", "Crowd", self.crowd.on, "four people chat"))
-        found.append(
-            state.guest_part("flood", "Flood", self.flood.running, "mallory floods server 1")
-        )
-        if self.entrance is not None:
-            words = f"{len(self.guests.all)} came in"
-            found.append(state.guest_part("door", "Door", self.entrance.is_open, words))
-        return found
+        return {"type": "state", "n": self._number, **told.whole(self)}
 
 
 async def _called(action: Callable[..., Coroutine[Any, Any, str]], given: dict[str, Any]) -> str:
@@ -414,15 +316,3 @@ async def _called(action: Callable[..., Coroutine[Any, Any, str]], given: dict[s
 
 def _shown(given: dict[str, Any]) -> str:
     return json.dumps(given, ensure_ascii=False)[:80]
-
-
-def _server_at(address: str) -> str:
-    """The name that a server gives itself, or "" where none answers."""
-    for _ in range(20):
-        with (
-            contextlib.suppress(urllib.error.URLError, OSError, ValueError),
-            urllib.request.urlopen(address, timeout=1) as answer,  # noqa: S310
-        ):
-            return str(json.load(answer).get("server", ""))
-        time.sleep(0.1)
-    return ""

@@ -1,6 +1,6 @@
-"""The stage as its page is told of it: every part, in words, with what can be done to it.
+"""The parts of the stage in words: how each is, and what can be done to it.
 
-It reads and changes nothing.
+The whole state is put together of these in `told.py`.
 """
 
 from __future__ import annotations
@@ -90,12 +90,11 @@ def part(name: str, process: Process | None, *, frozen: bool, ended: str) -> dic
     mood = "good" if running and not frozen else "bad"
     words = "frozen" if running and frozen else "running" if running else ended
     can = _CAN.get(kind, {}).get("frozen" if running and frozen else mood, ())
-    names = {"server": f"Server {number}", "valkey": "Valkey", "balancer": "Balancer"}
     address = "" if process is None else process.url.partition("://")[2].partition("/")[0]
     return {
         "id": name,
         "kind": kind,
-        "name": names[kind],
+        "name": f"{kind.capitalize()} {number}".strip(),
         "mood": mood,
         "words": words,
         "detail": address,

@@ -93,9 +93,14 @@ class Watch:
                 self._heard[which] = True
             return
         self.meter.take(place, entry)
-        if kind == "server" and entry.packet == "connect" and not entry.to_server:
+        if kind == "server" and entry.packet in ("connect", "disconnect"):
+            # A CONNECT towards the client says yes; a DISCONNECT, of either, that it is over.
             for window in self._windows.values():
-                if entry.conn == window.seat:
+                if entry.conn != window.seat:
+                    continue
+                if entry.packet == "disconnect":
+                    self._place(window, None)
+                elif not entry.to_server:
                     self._place(window, place)
 
     def _place(self, window: Window, server: str | None) -> None:
