@@ -84,7 +84,8 @@ def program(target: Target) -> str:
     text = target.source.read_text(encoding="utf-8")
     check_markers(text, target.source.name)
     cut = cut_solutions if target.kind == "exercises" else drop_markers
-    return cut(text) + "\n"
+    # A marker that stood alone leaves the empty lines of both its sides.
+    return re.sub(r"\n{4,}", "\n\n\n", cut(text)) + "\n"
 
 
 def wanted(target: Target, only: str) -> bool:
