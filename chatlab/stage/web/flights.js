@@ -8,8 +8,10 @@ import { say, svg } from "./dom.js";
 import { shape } from "./shapes.js";
 
 const PER_SECOND = 28; // more is a swarm in which nobody reads a word
-const MOST = 36; // at once
-const RESERVED = 12; // of both, kept for what comes from the two windows
+const MOST = 48; // at once
+// What matters less is drawn only while there is more left: of the budget, and of the room.
+const KEEP = [14, 7, 1];
+const ROOM = [0.4, 0.75, 1];
 const SLOW_FRAME = 55; // ms between two frames: from here on, draw less
 const APART = 90; // ms between two that look the same on one way
 const WORDS_APART = 600; // ms between two words on one way: words must not cover each other
@@ -35,7 +37,8 @@ export class Flights {
     this.refilled = performance.now();
     this.ease = 1;
     this.last = 0;
-    this.ways = new Map();
+    this.twins = new Map();
+    this.named = new Map();
     this.drawn = 0;
     this.skipped = 0;
     this.step = this.step.bind(this);
@@ -43,37 +46,48 @@ export class Flights {
 
   /**
    * Let a packet fly along `hops`, or count it as not drawn.
-   * @param {{kind: string, word: string, hops: Hop[], way: string, first?: boolean}} packet
-   *   `way`: a name for its way; `hops`: lines;
-   *   between two of them it is out of sight. `first`: it is drawn
-   *   before others
-   * @returns {boolean} whether it is drawn
+   * @param {{kind: string, word: string, hops: Hop[], way: string, rank: number,
+   *   begin?: number}} packet
+   *   `hops`: lines; between two of them it is out of sight. `way`: a name for the way. `rank`:
+   *   0 to 2, and what matters more is drawn rather
+   *   `begin`: when it may set out, in ms of `performance.now()`
+   * @returns {number} when it lands; 0 when it is not drawn
    */
-  fly({ kind, word, hops, way, first = false }) {
+  fly({ kind, word, hops, way, rank, begin = 0 }) {
     const now = performance.now();
+    const start = Math.max(now, begin);
     this.refill(now);
-    const room = Math.max(6, MOST * this.ease) - (first ? 0 : RESERVED * this.ease);
-    if (this.still || !hops.length || now - (this.ways.get(way + kind) ?? 0) < APART || this.flying.size >= room || this.budget < (first ? 1 : RESERVED)) {
+    const look = way + kind;
+    const twin = this.twins.get(look);
+    if (twin && Math.abs(start - twin.begin) < APART && this.flying.has(twin)) {
+      // It would lie on the other one: they are drawn as one with a number.
+      twin.count += 1;
+      if (twin.word) say(twin.sprite.label, `${twin.word} ×${twin.count}`);
+      this.drawn += 1;
+      return twin.begin + twin.lasts;
+    }
+    const room = Math.max(6, MOST * this.ease * ROOM[rank]);
+    if (this.still || !hops.length || this.flying.size >= room || this.budget < KEEP[rank]) {
       this.skipped += 1;
-      return false;
+      return 0;
     }
     this.budget -= 1;
     this.drawn += 1;
+    const named = word !== "" && start - (this.named.get(way) ?? -WORDS_APART) >= WORDS_APART;
+    if (named) this.named.set(way, start);
     const sprite = this.pool.pop() ?? makeSprite();
-    this.ways.set(way + kind, now);
-    const named = now - (this.ways.get(way) ?? 0) >= WORDS_APART;
-    if (named) this.ways.set(way, now);
     dress(sprite, kind, named ? word : "");
-    const flight = { sprite, begin: now, ...timed(hops) };
+    const flight = { sprite, begin: start, word: named ? word : "", count: 1, ...timed(hops) };
+    this.twins.set(look, flight);
     this.layer.append(sprite.node);
     sprite.hop = null;
-    place(flight, 0);
+    place(flight, start > now ? -1 : 0);
     this.flying.add(flight);
     if (this.flying.size === 1) {
       this.last = 0;
       requestAnimationFrame(this.step);
     }
-    return true;
+    return start + flight.lasts;
   }
 
   /** Take everything out of the air. */
@@ -111,7 +125,7 @@ export class Flights {
 function makeSprite() {
   const label = svg("text", { class: "packet-word", y: -12, "text-anchor": "middle" });
   const node = svg("g", { class: "packet" });
-  return { node, label, kind: "" };
+  return { node, label, kind: "", hop: null, hidden: false };
 }
 
 function dress(sprite, kind, word) {
@@ -129,13 +143,18 @@ function timed(hops) {
   let lasts = 0;
   for (const { a, b } of hops) {
     const length = Math.hypot(b.x - a.x, b.y - a.y);
-    lasts += length < SHORT ? 180 : Math.min(900, 480 + 2 * length);
+    lasts += length < SHORT ? 160 : Math.min(760, 380 + 2 * length);
     ends.push(lasts);
   }
   return { hops, ends, lasts };
 }
 
 function place({ sprite, hops, ends, lasts }, part) {
+  if (part < 0 !== sprite.hidden) {
+    sprite.hidden = part < 0;
+    sprite.node.setAttribute("visibility", sprite.hidden ? "hidden" : "visible");
+  }
+  if (sprite.hidden) return;
   const at = Math.min(part, 1) * lasts;
   const hop = Math.max(0, ends.findIndex((end) => at <= end));
   const { a, b, rise = 12 } = hops[hop];
@@ -148,8 +167,8 @@ function place({ sprite, hops, ends, lasts }, part) {
   sprite.hop = a;
   // What goes the one way has its word above, what comes the other way below; neither leaves the
   // drawing.
-  sprite.label.setAttribute("y", b.x >= a.x ? -rise : rise > 12 ? -rise - 16 : 22);
-  sprite.label.setAttribute("visibility", Math.hypot(b.x - a.x, b.y - a.y) < SHORT ? "hidden" : "visible");
+  sprite.label.setAttribute("y", b.x >= a.x ? -rise : rise > 12 ? -rise - 10 : 22);
+  sprite.label.setAttribute("visibility", Math.hypot(b.x - a.x, b.y - a.y) < SHORT ? "hidden" : "inherit");
   const low = Math.min(a.x, b.x);
   const high = Math.max(a.x, b.x);
   const edge = sprite.node.ownerSVGElement?.clientWidth ?? Infinity;

@@ -4,7 +4,7 @@
  */
 
 import { el, mark, say } from "./dom.js";
-import { isOfWindow, kindOf, wordOf } from "./packets.js";
+import { detailOf, isOfWindow, kindOf, nameOf, rankOf } from "./packets.js";
 import { icon } from "./shapes.js";
 
 const KEPT = 60; // lines
@@ -32,12 +32,20 @@ export class Log {
       title: "Stop the list to read it.",
       on: { click: () => this.toggle() },
     });
+    this.all = el("button", {
+      type: "button",
+      class: "button button-small",
+      text: "All",
+      "aria-pressed": "false",
+      title: "List what only goes along as well: receipts, presence, answers to joins.",
+      on: { click: () => mark(this.all, "aria-pressed", String(this.all.getAttribute("aria-pressed") !== "true")) },
+    });
     this.empty = el("p", { class: "log-empty muted", text: "Nothing has passed yet. Write a message in one of the windows." });
     this.waiting = [];
     this.left = 0;
     this.timer = 0;
     node.append(
-      el("div", { class: "panel-head" }, el("h2", { id: "log-name", text: "Packets" }), this.hold),
+      el("div", { class: "panel-head" }, el("h2", { id: "log-name", text: "Packets" }), el("div", { class: "row" }, this.all, this.hold)),
       this.empty,
       this.list,
     );
@@ -51,8 +59,10 @@ export class Log {
 
   /** Take what has passed. */
   add(packets, skipped) {
+    const all = this.all.getAttribute("aria-pressed") === "true";
+    const listed = all ? packets : packets.filter((packet) => kindOf(packet) !== "other" || rankOf(packet) > 0);
     this.left += skipped;
-    this.waiting.push(...packets);
+    this.waiting.push(...listed);
     // While it is held, or the tab is hidden, only what will be shown is kept.
     if (this.waiting.length > 4 * KEPT) {
       const kept = choose(this.waiting, KEPT);
@@ -86,12 +96,12 @@ export class Log {
   }
 }
 
-/** At most `most` of `packets`, in their order; those of the windows go first. */
+/** At most `most` of `packets`, in their order; those that matter more go first. */
 function choose(packets, most) {
   if (packets.length <= most) return packets;
-  const first = packets.filter(isOfWindow).slice(-most);
-  const rest = packets.filter((packet) => !isOfWindow(packet)).slice(-(most - first.length) || packets.length);
-  const chosen = new Set([...first, ...(first.length < most ? rest : [])]);
+  const rank = (packet) => rankOf(packet) + (isOfWindow(packet) ? 1 : 0);
+  const ranked = [3, 2, 1, 0].flatMap((wanted) => packets.filter((packet) => rank(packet) === wanted).reverse());
+  const chosen = new Set(ranked.slice(0, most));
   return packets.filter((packet) => chosen.has(packet));
 }
 
@@ -103,9 +113,9 @@ function line(packet) {
     { class: `log-line log-${kind}` },
     el("span", { class: "log-time muted", text: packet.at.toFixed(2) }),
     icon(kind),
-    el("b", { class: "log-word", text: wordOf(packet) }),
+    el("b", { class: "log-word", text: nameOf(packet) }),
     el("span", { class: "log-way", text: way }),
-    el("span", { class: "log-label isolate muted", text: packet.text ?? packet.label ?? "" }),
+    el("span", { class: "log-label isolate muted", text: detailOf(packet) }),
   );
 }
 

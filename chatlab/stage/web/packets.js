@@ -28,20 +28,37 @@ export function kindOf(packet) {
   return KIND[packet.what] ?? "other";
 }
 
-/** The word that flies beside the shape. */
+/** The word that flies beside the shape; "" for what is not of a message's life. */
 export function wordOf(packet) {
   const kind = kindOf(packet);
-  if (kind === "lost") return `${plainWord(packet)} lost`;
+  if (kind === "other") return WORD[packet.what] ?? "";
+  if (kind === "lost") return `${packet.what} lost`;
   if (kind === "refused") return packet.code ? packet.code.replaceAll("_", " ") : "refused";
-  const word = plainWord(packet);
-  return packet.seq === undefined || packet.seq === null ? word : `${word} #${packet.seq}`;
+  return packet.seq ? `${WORD[packet.what] ?? packet.what} #${packet.seq}` : (WORD[packet.what] ?? packet.what);
 }
 
-function plainWord(packet) {
-  return WORD[packet.what] ?? (packet.what === "event" ? (packet.label ?? "event") : packet.what);
+/** What a list says of it: the word, or the name of an event. */
+export function nameOf(packet) {
+  return wordOf(packet) || (packet.label ?? packet.what);
 }
 
-/** Whose it is, for a list: from the windows first. */
+/** What else a list says of it: a message's text, where that is not said by its name. */
+export function detailOf(packet) {
+  if (packet.text) return packet.text;
+  return packet.label && kindOf(packet) !== "other" && packet.label !== packet.what ? packet.label : "";
+}
+
+/**
+ * How much it matters: 2 for a message's life, 0 for what only goes along (receipts, presence,
+ * answers to joins) and for a flood.
+ */
+export function rankOf(packet) {
+  if (packet.who === "flood" || packet.from === "flood" || packet.to === "flood") return 0;
+  if (packet.what === "connect" || packet.what === "closed") return 1;
+  return kindOf(packet) === "other" ? 0 : 2;
+}
+
+/** Whether it is of one of the two windows. */
 export function isOfWindow(packet) {
-  return packet.from.startsWith("window") || packet.to.startsWith("window");
+  return [packet.who, packet.from, packet.to].some((part) => part?.startsWith("window"));
 }

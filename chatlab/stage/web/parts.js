@@ -112,6 +112,7 @@ export function makeCards(switches, { openDoor }) {
       on: { do: "crowd", on: true },
       off: { do: "crowd", on: false },
       pressed: (state) => state.crowd.on,
+      look: "switch-plain",
       hint: "Some people who talk all the time, on both servers.",
     }),
   ];

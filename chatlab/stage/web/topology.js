@@ -6,8 +6,9 @@
 
 import { el, mark, say, svg } from "./dom.js";
 import { Flights } from "./flights.js";
-import { kindOf, wordOf } from "./packets.js";
+import { kindOf, rankOf, wordOf } from "./packets.js";
 import { KINDS, icon } from "./shapes.js";
+import { Story } from "./story.js";
 
 const LANE = 7; // px beside the edge: what goes one way does not hide what comes the other
 const NARROW = 130; // px
@@ -27,6 +28,7 @@ export class Topology {
     this.boxes = new Map();
     this.links = [];
     this.state = null;
+    this.story = new Story();
     this.unsent = 0;
     this.still = matchMedia("(prefers-reduced-motion: reduce)");
     this.edges = svg("svg", { class: "edges", "aria-hidden": "true" });
@@ -139,14 +141,18 @@ export class Topology {
    */
   fly(packets, skipped) {
     this.unsent += skipped;
-    for (const packet of packets)
-      this.flights.fly({
+    for (const packet of packets) {
+      const { mine, begin, lands } = this.story.take(packet, performance.now());
+      const at = this.flights.fly({
         kind: kindOf(packet),
         word: wordOf(packet),
         hops: this.way(packet),
         way: `${packet.from} ${packet.to} `,
-        first: packet.from.startsWith("window") || packet.to.startsWith("window") || packet.user !== this.state?.flood.user,
+        rank: mine ? rankOf(packet) : Math.min(1, rankOf(packet)),
+        begin,
       });
+      if (at) lands(at);
+    }
   }
 
   /** Say how much is not drawn. It does not chatter: it is no live region. */
@@ -154,16 +160,17 @@ export class Topology {
     const skipped = this.flights.skipped + this.unsent;
     const drawn = this.flights.drawn;
     const now = performance.now();
-    if (this.still.matches) say(this.count, "Motion is reduced: packets are listed, not drawn.");
+    if (this.still.matches) say(this.count, "Listed, not drawn: motion is reduced");
     else if (skipped > (this.skipped ?? 0)) {
       const share = drawn - (this.drew ?? 0);
       const all = share + skipped - (this.skipped ?? 0);
       say(this.count, `Drawn: ${share} of the last ${all.toLocaleString("en")} packets`);
       this.told = now;
-    } else if (now - (this.told ?? 0) > FADE) say(this.count, skipped ? `Not drawn: ${skipped.toLocaleString("en")} packets` : "");
+    } else if (now - (this.told ?? 0) > FADE) say(this.count, skipped ? `Not drawn: ${skipped.toLocaleString("en")} packets` : "in slow motion");
     this.skipped = skipped;
     this.drew = drawn;
     mark(this.node, "data-drawn", drawn);
+    mark(this.count, "data-some", this.told && now - this.told <= FADE ? "true" : null);
   }
 
   /** Nobody answers, or everything begins anew. */
