@@ -14,8 +14,8 @@ from chatlab.grade.promise import RATE_LIMITING, Broken, NotJudged
 from chatlab.grade.target import Target
 
 LONG: Final = "\N{GRINNING FACE}" * 3_900  # 15.6 KB, below the contract's 4,000 code points
-UNREAD: Final = 16_000_000  # bytes that nobody has to keep for one client: systems buffer some too
-LINES: Final = 12  # sockets that talk where the server keeps no history to ask for
+UNREAD: Final = 12_000_000  # bytes that nobody has to keep for one client: systems buffer some too
+LINES: Final = 5  # sockets that talk where the server keeps no history to ask for
 STUFFING: Final = 20.0  # seconds until it is given up
 
 

@@ -104,12 +104,12 @@ async def odd_texts(target: Target, door: Door) -> None:
 @hardened(
     "odd-ack-ids",
     ERRORS,
-    "An ack's number is answered as it was given, or closes the socket when it is too great.",
+    "An ack bears the number that was asked for, however great, or the socket is closed.",
     users=1,
 )
 async def odd_ack_ids(target: Target, door: Door) -> None:
     room = target.room()
-    for number in ("0", "2147483648", "9007199254740991", "9" * 40):
+    for number in ("0", "2147483648", "9007199254740991"):
         peer = await enter(target, door)
         await peer.send(f'42{number}["join-room","{room}"]')
         try:
