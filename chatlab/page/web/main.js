@@ -103,11 +103,11 @@ function start() {
 }
 
 byId("log-out").addEventListener("click", () => {
-  forget();
+  ask();
   rooms.clear();
   outbox.clear();
   box.clear();
-  ask();
+  forget();
 });
 session.on("renewed", keep);
 rooms.on("list", () => session.credentials && !login.visible && keep());
