@@ -519,3 +519,31 @@ timeline(record, wire, only="send-message")
 # %%
 wire.stop()
 server.stop()
+
+# %% [markdown]
+# ### The ticks, in a browser
+#
+# chatlab's server brings a chat page. `page` shows it here, as the user that you name. It is live
+# in JupyterLab while the server runs; a reader elsewhere, as on GitHub, sees a card in its place.
+
+# %%
+server = process("--page", name="chat")
+server.page(user="alice", room="general")
+
+# %% [markdown]
+# Write a message there. It gets one tick: the server has it. Then run the next cell, in which a
+# program that plays Bob answers, and says that he has read everything up to his own answer.
+
+# %%
+bob = await ChatClient(server, server.token("bob")).connect()
+await bob.join("general")
+answer = await bob.send("hello, Alice")
+await bob.mark_read("general", answer.seq)
+await bob.close()
+
+# %% [markdown]
+# *What to notice:* every message that Alice wrote before gets its second tick, by one receipt with
+# one number. Write another: one tick again, until you run the cell again.
+#
+# This server still runs, for you to try things on. `server.stop()` ends it, or the end of the
+# kernel.
