@@ -188,7 +188,7 @@ class Proxy(Part):
 
     @property
     def clients(self) -> tuple[str, ...]:
-        """The names of those whose connections it carries now."""
+        """The names of those who are connected through it now, by their own account."""
         return self._switch.names()
 
     @property

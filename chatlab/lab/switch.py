@@ -80,8 +80,9 @@ class Switch:
         return await asyncio.open_connection(where.hostname, where.port or 80)
 
     def names(self) -> tuple[str, ...]:
-        """Whose connections there are now, as far as their clients are known. From any thread."""
-        return tuple(link.name for link in tuple(self._links) if link.name is not None)
+        """Who is connected now: neither side has hung up. From any thread."""
+        links = tuple(self._links)
+        return tuple(link.name for link in links if link.name is not None and link.whole)
 
     # -- what a link asks --------------------------------------------------------------------------
 

@@ -134,6 +134,11 @@ class Link:
         """The client's name, once a request has been read."""
         return self._talk.name
 
+    @property
+    def whole(self) -> bool:
+        """Whether neither side has hung up."""
+        return not any(task.done() for task in self._tasks)
+
     async def run(self, connect: Connect) -> None:
         """Carry the connection until it ends. `connect` opens the other side."""
         try:
