@@ -32,8 +32,11 @@ NBVAL = [
 # A whole cell, with its kernel's start where it is the first, is one test there.
 NBVAL_PYTEST = ["-p", "tests.nbval_parts", "--timeout=200", "-o", "asyncio_mode=strict"]
 
-# The folders whose tests run beside all others: about as long as those and the notebooks take.
-BESIDE = ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"]
+# What runs beside the notebooks and all other tests, part after part, and takes about as long.
+BESIDE = {
+    "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
+    "browser": ["tests/browser"],
+}
 
 
 @dataclass
@@ -45,16 +48,22 @@ class Part:
 
 def main() -> int:
     python = [sys.executable, "-m"]
-    parts = [javascript()]
+    # The second is what lesson 08 grades; where it cannot be had, the lesson's own cells say so.
+    parts = [javascript(), run("bench/peer", [*python, "bench.node"])]
     parts.append(run("check", ["make", "--no-print-directory", "check"]))
-    others = [f"--ignore={folder}" for folder in BESIDE]
-    with ThreadPoolExecutor() as pool, tempfile.TemporaryFile("w+") as output:
-        beside = [*python, "pytest", *BESIDE]
-        servers = pool.submit(run, "servers", beside, output=output)
-        parts.append(run("notebooks", [*python, "pytest", *NBVAL, *NBVAL_PYTEST, *NOTEBOOKS]))
-        parts.append(run("tests", [*python, "pytest", "tests", *others]))
-        say(f"\n--- servers: {shown(beside)}")
-        parts.append(servers.result())
+    others = [f"--ignore={folder}" for folders in BESIDE.values() for folder in folders]
+    with ThreadPoolExecutor(1) as pool, tempfile.TemporaryFile("w+") as output:
+        beside = [
+            pool.submit(run, name, [*python, "pytest", *folders], output=output)
+            for name, folders in BESIDE.items()
+        ]
+        try:
+            parts.append(run("notebooks", [*python, "pytest", *NBVAL, *NBVAL_PYTEST, *NOTEBOOKS]))
+            parts.append(run("tests", [*python, "pytest", "tests", *others]))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C ends what runs, and begins nothing more
+            raise
+        parts += [future.result() for future in beside]
         output.seek(0)
         say(output.read())
     say("What ran:")
@@ -67,8 +76,12 @@ def run(
     name: str, command: list[str], *, folder: Path = ROOT, output: IO[str] | None = None
 ) -> Part:
     """Run one part with its output in view, or in `output`; the note is its time."""
+    title = f"\n--- {name}: {shown(command)}"
     if output is None:
-        say(f"\n--- {name}: {shown(command)}")
+        say(title)
+    else:
+        output.write(title + "\n")
+        output.flush()  # the part itself writes to the same file
     began = time.monotonic()
     code = subprocess.run(
         command,
@@ -95,8 +108,6 @@ def javascript() -> Part:
     if npm is None:
         note = "no npm here: the JavaScript tests are not run"
         return Part("javascript", not CI, note + (", which CI=true does not allow" if CI else ""))
-    # What lesson 08 grades; where it cannot be had, the lesson's own cells say so.
-    run("bench/peer", [sys.executable, "-m", "bench.node"])
     if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
         return Part("javascript", True, "installed already")
     return run("javascript", [npm, "ci", "--no-audit", "--no-fund"], folder=JS)
