@@ -23,12 +23,12 @@ from aiohttp import web
 from chatlab.errors import SettingsError
 from chatlab.lab.balancer import find_balancer
 from chatlab.lab.valkey import find_valkey
-from chatlab.page.assets import Page
 from chatlab.stage.control import make_control
 from chatlab.stage.entrance import Entrance
 from chatlab.stage.guard import Guard
 from chatlab.stage.hub import Hub
-from chatlab.stage.join import add_chat_page, make_outside
+from chatlab.stage.join import make_outside
+from chatlab.stage.pages import add_chat_page
 from chatlab.stage.stage import Stage
 from chatlab.stage.world import ROOM
 
@@ -123,7 +123,7 @@ async def _staged(
     guard = Guard()
     here = [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")]
     pages = web.Application()
-    add_chat_page(pages, Page(frame_ancestors=here))
+    add_chat_page(pages, frames=here, plain=lambda: stage.world.adapter == "stock")
     hub = Hub(guard, lambda: stage.greeting())
     stage = Stage(hub.tell, pages=await _serve(stack, pages))
     stack.push_async_callback(stage.stop)
@@ -131,7 +131,10 @@ async def _staged(
         taken = _listen(host, None, port + 1)
         door_port = taken.getsockname()[1]
         taken.close()
-        outside = await _serve(stack, make_outside(stage.codes, stage.guests, ROOM))
+        inside = make_outside(
+            stage.codes, stage.guests, ROOM, plain=lambda: stage.world.adapter == "stock"
+        )
+        outside = await _serve(stack, inside)
         stage.entrance = Entrance(
             lambda: stage.world.inner,
             outside,

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
-from chatlab.page.assets import Page
 from chatlab.stage.codes import Codes
 from chatlab.stage.guests import Guests
+from chatlab.stage.pages import add_chat_page
 
-__all__ = ["add_chat_page", "make_outside"]
+__all__ = ["make_outside"]
 
 _JOIN: Final = Path(__file__).with_name("outside")
 _LARGEST: Final = 2_048  # bytes of the form
@@ -28,24 +29,10 @@ _POLICY: Final = (
 _FILES: Final = {"join.js": "text/javascript", "join.css": "text/css"}
 
 
-def add_chat_page(app: web.Application, page: Page) -> None:
-    """Serve the chat page's files from `app`; nothing else of a chat server."""
-
-    async def index(request: web.Request) -> web.Response:
-        return page.index.response(request)
-
-    async def asset(request: web.Request) -> web.Response:
-        found = page.assets.get(request.match_info["name"])
-        if found is None:
-            raise web.HTTPNotFound
-        return found.response(request)
-
-    app.router.add_get("/", index)
-    app.router.add_get("/page/{name}", asset)
-
-
-def make_outside(codes: Codes, guests: Guests, room: str) -> web.Application:
-    """The application behind the door."""
+def make_outside(
+    codes: Codes, guests: Guests, room: str, *, plain: Callable[[], bool]
+) -> web.Application:
+    """The application behind the door. `plain`: see `add_chat_page`."""
 
     async def form(_request: web.Request) -> web.Response:
         return _form(200, "")
@@ -81,7 +68,7 @@ def make_outside(codes: Codes, guests: Guests, room: str) -> web.Application:
     app.router.add_get("/join", form)
     app.router.add_post("/join", join)
     app.router.add_get("/join/{name}", file)
-    add_chat_page(app, Page())
+    add_chat_page(app, plain=plain)
     return app
 
 
