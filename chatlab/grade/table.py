@@ -124,9 +124,14 @@ def _counts(results: Iterable[Result], colour: bool) -> str:
 
 
 def _wrapped(text: str, first: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first)) or [
-        first.rstrip()
-    ]
+    lines = textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,  # an id is copied whole, into --only
+    )
+    return lines or [first.rstrip()]
 
 
 def _cut(line: str, width: int) -> str:
