@@ -66,6 +66,7 @@ class Client:
         self.heard: list[Heard] = []
         self.packets: list[str] = []
         self.acks: dict[int, list[Any]] = {}
+        self._asked: dict[int, str] = {}
         self.pings = 0
         self._trace = trace
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -153,6 +154,7 @@ class Client:
         """Send an event with an ack and do not wait; returns the ack's number for `answer`."""
         await self._pace(hurry)
         number, self._number = self._number, self._number + 1
+        self._asked[number] = event
         await self.raw(f"42{number}" + _json([event, *args]))
         return number
 
@@ -164,8 +166,9 @@ class Client:
 
         found = await self.wait(given, timeout)
         if found is None:
-            how = "the connection was closed" if self.closing else "none came"
-            raise Silent(f"{self.name}'s event should have been answered by an ack, but {how}")
+            how = "the connection was closed" if self.closing else "no ack came"
+            event = self._asked.get(number, "event")
+            raise Silent(f"`{event}` of {self.name} was not answered: {how}")
         return found[0]
 
     async def ask(self, event: str, *args: Any, timeout: float | None = None) -> Any:
@@ -317,4 +320,6 @@ def _json(value: Any) -> str:
 def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"it answered with HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
     return str(error) or type(error).__name__

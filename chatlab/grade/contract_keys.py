@@ -27,8 +27,8 @@ async def key_answers_again(target: Target) -> None:
     payload = {"text": "once", "room": room, "key": "k"}
     first = must_say_yes(await alice.ask("send-message", payload), "a message with a key")
     again = must_say_yes(await alice.ask("send-message", payload), "its retry")
-    must(first.get("duplicate") is False, "the first send with a key was called a duplicate")
     _must_be_same(first, again)
+    must(first.get("duplicate") is False, "the first send with a key was called a duplicate")
 
 
 @promise(

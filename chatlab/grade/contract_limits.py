@@ -149,6 +149,7 @@ async def rooms_per_socket(target: Target) -> None:
     users=1,
     needs=("limit-code",),
     floods=True,
+    risky=True,
 )
 async def limited_error_event(target: Target) -> None:
     (alice,) = await target.joined(target.room(), 0)

@@ -102,19 +102,21 @@ class _Runner:
         self._done = {promise.id: asyncio.Event() for promise in chosen}
         self._place, self._users, self._timeout, self._told = place, users, timeout, told
         self._slots = asyncio.Semaphore(jobs)
-        self._alone = {promise.id for promise in chosen if promise.alone}
+        self._promises = {promise.id: promise for promise in chosen}
         self._gone = ""
 
     async def all(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for promise in self._chosen:
-                if not promise.alone:
-                    group.create_task(self._one(promise))
+        # Level by level: what a higher one asks may upset a server that a lower one is meant for.
+        for level in Level:
+            async with asyncio.TaskGroup() as group:
+                for promise in self._chosen:
+                    if promise.level is level and not promise.alone:
+                        group.create_task(self._one(promise))
         # In the order in which they were declared, what may bring the server down last of all.
         alone = [promise for promise in self._chosen if promise.alone]
-        for promise in sorted(alone, key=lambda each: each.risky):
+        for promise in sorted(alone, key=lambda each: (each.risky, each.level)):
             await self._one(promise)
-            await self._look_after(promise)
+            await self._look_after(f"since {promise.id} was tried")
 
     async def _one(self, promise: Promise) -> None:
         began = time.monotonic()
@@ -152,14 +154,19 @@ class _Runner:
                 raise NotJudged(f"needs {need}, which is {found.value}")
 
     def _comes_later(self, need: str, promise: Promise) -> bool:
-        # What is tried alone comes after everything else: waiting for it would never end.
-        return need in self._alone and not (promise.alone and self._done[need].is_set())
+        # Waiting for what is tried after this one would never end.
+        if self._done[need].is_set():
+            return False
+        other = self._promises[need]
+        return other.alone or other.level > promise.level
 
     async def _patiently(self, promise: Promise) -> tuple[Verdict, str, Target]:
         verdict, said, target, slow = await self._try(promise, self._timeout)
-        if slow and not self._gone:
+        if slow and await self._look_after("and went away while promises were tried"):
             # A busy machine is not a broken promise.
-            verdict, said, target, _ = await self._try(promise, 2 * self._timeout)
+            verdict, said, target, slow = await self._try(promise, 2 * self._timeout)
+        if slow and self._gone and not promise.risky:
+            raise NotJudged(self._gone)
         return verdict, said, target
 
     async def _try(self, promise: Promise, timeout: float) -> tuple[Verdict, str, Target, bool]:
@@ -190,8 +197,8 @@ class _Runner:
             await self._users.give_back(users, tired=promise.floods)
         return Verdict.KEPT, "", target, False
 
-    async def _look_after(self, promise: Promise) -> None:
-        """See whether the server is still there after what may have ended it."""
+    async def _look_after(self, when: str) -> bool:
+        """Whether the servers are still there; one that is not is started, where that can be."""
         for number, url in enumerate(self._place.urls):
             if await reachable(self._place.session, url, self._timeout):
                 continue
@@ -199,7 +206,9 @@ class _Runner:
             try:
                 await target.control("start", str(number))
             except NotJudged:
-                self._gone = f"the server is gone since {promise.id} was tried"
+                self._gone = self._gone or f"the server is gone {when}"
+                return False
+        return True
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

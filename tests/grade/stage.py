@@ -118,7 +118,7 @@ class _Door:
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
 
         self._server = socketserver.TCPServer(("127.0.0.1", 0), Handler)
-        self.address = "127.0.0.1:{}".format(self._server.server_address[1])
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
