@@ -23,7 +23,8 @@ _STILL: Final = "Shown here while the server runs: run this cell in JupyterLab."
 _ENDED: Final = "The server of this cell does not run any more: run the cell again."
 _FAR: Final = (
     "This notebook runs on another machine than your browser, and the way to its servers is "
-    "missing there: install jupyter-server-proxy beside JupyterLab."
+    "missing there: install jupyter-server-proxy beside JupyterLab, and give the server "
+    "--origins with the address of this notebook."
 )
 
 # Everything that JupyterLab shows is made by this script: what is stored has an address without a
@@ -69,9 +70,11 @@ class HasPage:
         of one server stand side by side, each as its own user.
 
         JupyterLab shows the live page in a frame where the browser is on the same machine. On
-        Binder and JupyterHub the browser cannot reach `127.0.0.1` of the server's machine: there
+        Binder and JupyterHub the browser cannot reach `127.0.0.1` of the server's machine. There
         the frame goes through `/proxy/PORT/` of the `jupyter-server-proxy` package, which chatlab
-        does not install; without it the card says so. GitHub and other readers see the card.
+        does not install, and the server must know the notebook's own address, or it refuses the
+        login: `process("--page", "--origins", "https://hub.example.org")`. Without the package the
+        card says what is missing. GitHub and other readers see the card.
 
         Raises `RuntimeError` when this server does not run or does not serve the page so,
         `ValueError` for a user or room without a name, or a height that cannot be used.
