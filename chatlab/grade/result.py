@@ -46,6 +46,14 @@ class Report:
     results: tuple[Result, ...]
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        told = []
+        for level in self.levels:
+            counts = self.counts(level)
+            each = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict)
+            told.append(f"{level.title} {each}")
+        return f"<Report {'; '.join(told) or 'of nothing'}>"
+
     def of(self, verdict: Verdict) -> tuple[Result, ...]:
         """The results with this verdict."""
         return tuple(result for result in self.results if result.verdict is verdict)

@@ -48,7 +48,7 @@ def table(report: Report, *, width: int = 100, colour: bool = False, evidence: i
         for result in results:
             lines += _lines(result, width, colour, evidence)
         lines.append("")
-    lines += _summary(report, colour)
+    lines += _summary(report, width, colour)
     return "\n".join(lines) + "\n"
 
 
@@ -94,7 +94,7 @@ def _lines(result: Result, width: int, colour: bool, evidence: int) -> list[str]
     return lines
 
 
-def _summary(report: Report, colour: bool) -> list[str]:
+def _summary(report: Report, width: int, colour: bool) -> list[str]:
     lines = []
     for level in report.levels:
         counts = report.counts(level)
@@ -109,8 +109,9 @@ def _summary(report: Report, colour: bool) -> list[str]:
         else:
             end, verdict = "kept in full", Verdict.KEPT
         sign = _painted(verdict.sign, verdict, colour)
-        line = f"{sign} {level.title:<8}  {', '.join(words)}"
-        lines.append(line + (f": {end}" if end else ""))
+        told = ", ".join(words) + (f": {end}" if end else "")
+        first, *more = _wrapped(told, f"  {level.title:<8}  ", width)
+        lines += [f"{sign}{first[1:]}", *more]
     return lines or ["Nothing was graded."]
 
 
