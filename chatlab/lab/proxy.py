@@ -187,9 +187,9 @@ class Proxy(Part):
     # -- what it saw -------------------------------------------------------------------------------
 
     @property
-    def clients(self) -> tuple[str, ...]:
-        """The names of those who are connected through it now, by their own account."""
-        return self._switch.names()
+    def websockets(self) -> tuple[str, ...]:
+        """The names of the clients whose websockets are open now, as far as it knows them."""
+        return self._switch.websockets()
 
     @property
     def url(self) -> str:

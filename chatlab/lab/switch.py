@@ -79,10 +79,10 @@ class Switch:
         where = urlsplit(url_of(self._target))
         return await asyncio.open_connection(where.hostname, where.port or 80)
 
-    def names(self) -> tuple[str, ...]:
-        """Who is connected now: neither side has hung up. From any thread."""
+    def websockets(self) -> tuple[str, ...]:
+        """Whose websockets are open now: neither side has hung up. From any thread."""
         links = tuple(self._links)
-        return tuple(link.name for link in links if link.name is not None and link.whole)
+        return tuple(link.name for link in links if link.name is not None and link.open_websocket)
 
     # -- what a link asks --------------------------------------------------------------------------
 

@@ -61,6 +61,11 @@ class Record(History):
         self._open: dict[tuple[str, int], float] = {}  # sends that are not answered yet
 
     @property
+    def vouched(self) -> int:
+        """How many sends in it are taken for granted."""
+        return len(self._vouched)
+
+    @property
     def calm(self) -> bool:
         """Whether nobody waits for an ack that may still come."""
         now = time.monotonic()

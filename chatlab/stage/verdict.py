@@ -30,7 +30,7 @@ RULES: Final = {
 _COUNTS: Final = ("sent", "acked", "refused", "unknown", "delivered", "excused")
 _OFTEN: Final = 1.0  # seconds between two looks at the record, at least
 _SHARE: Final = 8  # of the time, judging takes no more than one part in so many
-_SETTLED: Final = 5.0  # seconds; a silence is noticed within 3.5
+_SETTLED: Final = 5.0  # seconds; a silence is noticed within 4
 _MOST: Final = 12_000  # events, past which the record begins anew at the next calm moment
 _TRACE: Final = 14  # lines of evidence
 _LONGEST: Final = 10_000.0
@@ -83,7 +83,7 @@ class Checker:
 
     async def _judge(self) -> bool:
         """One look; says whether something in it has still to settle."""
-        turn, events = self._round, list(self.record.events)
+        turn, events, vouched = self._round, list(self.record.events), self.record.vouched
         report = await asyncio.to_thread(check_history, events)
         if turn != self._round:
             return True
@@ -92,7 +92,7 @@ class Checker:
         names = {str(fault): fault for fault in report.faults}
         self._first_seen = {name: self._first_seen.get(name, now) for name in names}
         settled = [f for name, f in names.items() if now - self._first_seen[name] >= patience]
-        self._say(self._message(report, settled))
+        self._say(self._message(report, settled, vouched))
         return len(settled) < len(names)
 
     def _carry_over(self) -> None:
@@ -109,12 +109,17 @@ class Checker:
         if {name: value for name, value in message.items() if name != "at"} != before:
             self._tell(message)
 
-    def _message(self, report: Report | None, settled: list[Fault]) -> dict[str, Any]:
+    def _message(
+        self, report: Report | None, settled: list[Fault], vouched: int = 0
+    ) -> dict[str, Any]:
         counts = {name: self._earlier[name] for name in _COUNTS}
         waiting = 0
         if report is not None:
             for name in _COUNTS:
                 counts[name] += report.counts[name]
+            # Nobody saw these being sent, so nobody can have seen an answer.
+            counts["sent"] -= vouched
+            counts["unknown"] -= vouched
             waiting = sum(report.counts[kind] > 0 for kind in KINDS) and len(report.faults)
             waiting -= len(settled)
         rows = [self._row(kind, report, settled) for kind in KINDS]

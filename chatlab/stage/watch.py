@@ -110,20 +110,20 @@ class Watch:
 
     def _look(self) -> None:
         """Which connections are there still."""
-        carried = {f"server-{n}": wire.clients for n, wire in enumerate(self._world.inner, 1)}
+        carried = {f"server-{n}": wire.websockets for n, wire in enumerate(self._world.inner, 1)}
         for window in self._windows.values():
             if window.server is not None and window.seat not in carried.get(window.server, ()):
                 self._place(window, None)
             book = self._books[window.id]
             wire = self._world.wires.get(window.id)
-            if self._heard[window.id] and (wire is None or book.connection not in wire.clients):
+            if self._heard[window.id] and (wire is None or book.connection not in wire.websockets):
                 self._heard[window.id] = False
                 book.away()
 
     def healed(self, window: str) -> None:
         """The wire is a plain cable again: whoever is connected still hears everything."""
         book, wire = self._books[window], self._world.wires.get(window)
-        if wire is not None and self._heard[window] and book.connection in wire.clients:
+        if wire is not None and self._heard[window] and book.connection in wire.websockets:
             book.back()
 
     def _said(self, said: dict[str, Any]) -> None:

@@ -31,8 +31,8 @@ ROOM: Final = "stage"
 SERVERS: Final = 2
 WINDOWS: Final = {"a": "alice", "b": "bob"}
 
-# A silence is noticed after interval and timeout: 3.5 seconds.
-_PINGS: Final = ("--ping-interval", "2", "--ping-timeout", "1.5")
+# A silence is noticed after interval and timeout: 4 seconds.
+_PINGS: Final = ("--ping-interval", "2", "--ping-timeout", "2")
 _CHATLAB: Final = (
     *("--presence-ttl", "5", "--trusted-proxy", "127.0.0.1", "--log-level", "warning"),
     *("--max-connections-per-address", "100"),
