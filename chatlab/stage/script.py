@@ -32,8 +32,8 @@ _ACKNOWLEDGEMENTS: Final = [
         "one-message",
         "One message and its answer",
         [
-            "Alice is on server 1, Bob is on server 2. Between them are a balancer, two servers and "
-            "one Valkey. Every packet that you see was seen on a wire. None is drawn by a timer.",
+            "Alice is on server 1, Bob is on server 2. Between them are a balancer, two servers "
+            "and one Valkey. Every packet that you see was seen on a wire. None is drawn by a timer.",
             "An acknowledgement is the server's answer to one message. Here it means: stored.",
         ],
         [_by_hand("Type a message in window A")],
@@ -41,7 +41,7 @@ _ACKNOWLEDGEMENTS: Final = [
             "It goes from window A to server 1, and from there to Valkey.",
             "Valkey stores it, gives it a number, and tells both servers.",
             "Server 2 delivers it to window B. Server 1 answers window A.",
-            "The tick in window A changes when the answer is there, and again when Bob's page has it.",
+            "The tick in window A changes when the answer is there, and when Bob's page has it.",
         ],
     ),
     _note(
@@ -58,7 +58,7 @@ _ACKNOWLEDGEMENTS: Final = [
         ],
         [
             "Window B shows the message. The answer dies on wire A.",
-            "Window A goes on trying, and after about four seconds it notices that it hears nothing.",
+            "Window A goes on trying. After about four seconds it notices that it hears nothing.",
         ],
     ),
     _note(
@@ -95,8 +95,8 @@ _AUTHENTICATION: Final = [
         "expired",
         "A token that has expired",
         [
-            "The signature is good, and the time is over. The answer has a code of its own, so that "
-            "a page can tell the two apart and fetch a new token."
+            "The signature is good, and the time is over. The answer has a code of its own, so "
+            "that a page can tell the two apart and fetch a new token."
         ],
         [_click("Alice comes with an expired token", "token", window="a", kind="expired")],
         ["Window A is refused: token_expired. The page says so, and asks to log in again."],
@@ -158,7 +158,7 @@ _ERRORS: Final = [
         ],
         [_click("Thaw Valkey", "valkey", how="thaw")],
         [
-            "The message is delivered, once. The next try of window A gets the same number as answer.",
+            "The message is delivered, once. The next try of window A is answered with its number.",
             "The checker says: nothing lost, nothing doubled.",
         ],
     ),
