@@ -23,6 +23,7 @@ from aiohttp import web
 from chatlab.errors import SettingsError
 from chatlab.lab.balancer import find_balancer
 from chatlab.lab.valkey import find_valkey
+from chatlab.settings import options
 from chatlab.stage.control import make_control
 from chatlab.stage.entrance import Entrance
 from chatlab.stage.guard import Guard
@@ -36,8 +37,6 @@ __all__ = ["PORT", "main"]
 
 PORT: Final = 3200
 _TRIES: Final = 50
-# What would make the stage's servers others than those that the script speaks of.
-_KEPT: Final = ("CHATLAB_CACHE",)
 
 
 def main(arguments: Sequence[str], prog: str = "chatlab demo") -> int:
@@ -72,9 +71,9 @@ def _demo(given: argparse.Namespace) -> int:
             missing()
         except RuntimeError as error:
             raise SettingsError(f"{error}. `chatlab doctor` says what else is missing") from None
-    for name in list(os.environ):
-        if name.startswith("CHATLAB_") and name not in _KEPT:
-            del os.environ[name]
+    # They would make the servers others than those that the script speaks of.
+    for name in ("redis_url", *(option.name for option in options())):
+        os.environ.pop(f"CHATLAB_{name.upper()}", None)
     try:
         asyncio.run(_run(given.host, given.port, browser=given.browser))
     except RuntimeError as error:

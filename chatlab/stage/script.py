@@ -33,7 +33,7 @@ _ACKNOWLEDGEMENTS: Final = [
         "One message and its answer",
         [
             "Alice is on server 1, Bob is on server 2. Between them are a balancer, two servers "
-            "and one Valkey. Every packet that you see was seen on a wire. None is drawn by a timer.",
+            "and one Valkey. Every packet that you see was seen on a wire. No timer draws one.",
             "An acknowledgement is the server's answer to one message. Here it means: stored.",
         ],
         [_by_hand("Type a message in window A")],
