@@ -151,8 +151,8 @@ class CommandTokens:
             last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
             if kind == "good" and not rooms:
                 raise TokenError(f"the token command made no token: {last}")
-            what = KINDS[kind] if not rooms else "a token that opens a private room"
-            raise NotJudged(f"the token command cannot make {what}")
+            what = "that opens a private room" if rooms else f"of the kind `{kind}`"
+            raise NotJudged(f"the token command makes no token {what}")
         self.redact.hide(token, "<token>")
         return token
 
