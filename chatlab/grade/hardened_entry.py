@@ -34,6 +34,7 @@ async def connect_timeout(target: Target, door: Door) -> None:
     "deaf-before-connect",
     AUTHENTICATION,
     "Before CONNECT succeeds, or after it was refused, a socket receives no event.",
+    needs=("delivered",),
 )
 async def deaf_before_connect(target: Target, door: Door) -> None:
     room = target.room()
@@ -133,6 +134,7 @@ async def foreign_sids(target: Target, door: Door) -> None:
     "sids-are-no-rooms",
     AUTHENTICATION,
     "Joining a room that is named as somebody's session receives nothing meant for that one.",
+    needs=("join-acked",),
 )
 async def sids_are_no_rooms(target: Target, door: Door) -> None:
     victim = await joined(target, door, target.room(), 0)

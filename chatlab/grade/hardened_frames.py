@@ -28,6 +28,7 @@ PROTOCOL_ERROR, INVALID_TEXT = 1002, 1007
     ACKNOWLEDGEMENTS,
     "A message in fragments, or whose bytes come one by one, is one message.",
     users=1,
+    needs=("join-acked",),
 )
 async def frames_in_pieces(target: Target, door: Door) -> None:
     peer = await enter(target, door)
@@ -54,6 +55,7 @@ async def frames_in_pieces(target: Target, door: Door) -> None:
     ACKNOWLEDGEMENTS,
     "A websocket ping is answered with its payload, even within a fragmented message.",
     users=1,
+    needs=("join-acked",),
 )
 async def websocket_ping(target: Target, door: Door) -> None:
     peer = await enter(target, door)

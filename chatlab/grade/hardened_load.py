@@ -109,6 +109,7 @@ class Slow:
     "A client that reads nothing while megabytes wait for it is dropped.",
     floods=True,
     alone=True,
+    needs=("send-acked",),
 )
 async def slow_reader_dropped(target: Target, door: Door) -> None:
     slow = Slow(target, door)
@@ -125,6 +126,7 @@ async def slow_reader_dropped(target: Target, door: Door) -> None:
     users=3,
     floods=True,
     alone=True,
+    needs=("send-acked",),
 )
 async def slow_reader_harms_nobody(target: Target, door: Door) -> None:
     slow = Slow(target, door)
@@ -146,6 +148,7 @@ async def slow_reader_harms_nobody(target: Target, door: Door) -> None:
     "Tens of thousands of tiny frames of one user keep nobody else from being answered.",
     floods=True,
     alone=True,
+    needs=("join-acked",),
 )
 async def flood_of_frames(target: Target, door: Door) -> None:
     victim = await joined(target, door, target.room(), 1)

@@ -117,6 +117,7 @@ async def attachments_bounded(target: Target, door: Door) -> None:
     "presence-ends-with-a-fault",
     ERRORS,
     "Who was closed for a broken packet is no longer in the room, at once.",
+    needs=("join-acked",),
 )
 async def presence_ends_with_a_fault(target: Target, door: Door) -> None:
     room = target.room()
@@ -134,6 +135,7 @@ async def presence_ends_with_a_fault(target: Target, door: Door) -> None:
     "left-is-left",
     AUTHENTICATION,
     "After a DISCONNECT of the client it hears nothing of its rooms and is in none.",
+    needs=("delivered",),
 )
 async def left_is_left(target: Target, door: Door) -> None:
     room = target.room()
@@ -162,6 +164,7 @@ async def left_is_left(target: Target, door: Door) -> None:
     AUTHENTICATION,
     "A second CONNECT on a connected socket changes nobody's identity.",
     users=3,
+    needs=("delivered",),
 )
 async def one_identity(target: Target, door: Door) -> None:
     room = target.room()
@@ -209,6 +212,7 @@ async def unknown_namespace(target: Target, door: Door) -> None:
     "nobodys-mouth",
     AUTHENTICATION,
     "A client cannot speak as the server: its `new-message` or `banned` reaches nobody.",
+    needs=("delivered",),
 )
 async def nobodys_mouth(target: Target, door: Door) -> None:
     room = target.room()

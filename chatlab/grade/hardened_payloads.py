@@ -78,6 +78,7 @@ async def answered_or_closed(target: Target, door: Door, pieces: Sequence[tuple[
     "deep-json",
     ERRORS,
     "JSON that is nested thousands deep is answered or closes its socket, and harms nobody.",
+    needs=("send-acked",),
 )
 async def deep_json(target: Target, door: Door) -> None:
     await answered_or_closed(target, door, DEEP)
@@ -87,6 +88,7 @@ async def deep_json(target: Target, door: Door) -> None:
     "odd-numbers",
     ERRORS,
     "Numbers that are huge, overflow or are none are answered or close their socket.",
+    needs=("send-acked",),
 )
 async def odd_numbers(target: Target, door: Door) -> None:
     await answered_or_closed(target, door, NUMBERS)
@@ -96,6 +98,7 @@ async def odd_numbers(target: Target, door: Door) -> None:
     "odd-texts",
     ERRORS,
     "Texts that are no Unicode, and fields that come twice, are answered or close their socket.",
+    needs=("send-acked",),
 )
 async def odd_texts(target: Target, door: Door) -> None:
     await answered_or_closed(target, door, TEXTS)
@@ -106,6 +109,7 @@ async def odd_texts(target: Target, door: Door) -> None:
     ERRORS,
     "An ack bears the number that was asked for, however great, or the socket is closed.",
     users=1,
+    needs=("join-acked",),
 )
 async def odd_ack_ids(target: Target, door: Door) -> None:
     room = target.room()

@@ -58,6 +58,7 @@ async def bad_body(target: Target, door: Door) -> None:
     ERRORS,
     "A polling body longer than `maxPayload` is answered 413 and not acked.",
     users=1,
+    needs=("join-acked",),
 )
 async def body_too_long(target: Target, door: Door) -> None:
     peer = await enter(target, door, way="polling")
@@ -77,6 +78,7 @@ async def body_too_long(target: Target, door: Door) -> None:
     ACKNOWLEDGEMENTS,
     "Twenty packets in one polling body are all handled, each acked.",
     users=1,
+    needs=("join-acked",),
 )
 async def many_packets(target: Target, door: Door) -> None:
     peer = await enter(target, door, way="polling")
@@ -100,6 +102,7 @@ async def many_packets(target: Target, door: Door) -> None:
     ACKNOWLEDGEMENTS,
     "A polling body that comes in several segments, or chunked, is read to its end.",
     users=1,
+    needs=("join-acked",),
 )
 async def body_in_pieces(target: Target, door: Door) -> None:
     peer = await enter(target, door, way="polling")
@@ -132,6 +135,7 @@ async def _acked(peer: Polling, number: int, what: str) -> None:
     "half-a-body",
     ACKNOWLEDGEMENTS,
     "A polling body whose connection breaks off is no message.",
+    needs=("delivered",),
 )
 async def half_a_body(target: Target, door: Door) -> None:
     room = target.room()
@@ -192,6 +196,7 @@ async def poll_ends_with_session(target: Target, door: Door) -> None:
     "cut-poll",
     ACKNOWLEDGEMENTS,
     "A poll whose connection breaks off ends its session or loses nothing.",
+    needs=("delivered",),
 )
 async def cut_poll(target: Target, door: Door) -> None:
     room = target.room()

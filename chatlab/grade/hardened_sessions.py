@@ -38,6 +38,7 @@ def heartbeat(peer: Socket) -> tuple[float, float]:
     ACKNOWLEDGEMENTS,
     "A ping comes in the announced interval, and who answers it stays.",
     users=1,
+    needs=("join-acked",),
 )
 async def pings_come(target: Target, door: Door) -> None:
     peer = await enter(target, door)
@@ -58,6 +59,7 @@ async def pings_come(target: Target, door: Door) -> None:
     "silence-ends",
     ACKNOWLEDGEMENTS,
     "Who answers no ping is closed after the announced timeout, and is in no room any more.",
+    needs=("join-acked",),
 )
 async def silence_ends(target: Target, door: Door) -> None:
     room = target.room()
@@ -86,6 +88,7 @@ async def silence_ends(target: Target, door: Door) -> None:
     "nobody-lingers",
     SCALING,
     "However a socket ends, its user leaves the room with it.",
+    needs=("join-acked",),
 )
 async def nobody_lingers(target: Target, door: Door) -> None:
     user = target.users[1]
@@ -126,6 +129,7 @@ async def _half_a_frame(peer: Socket) -> None:
     "Sessions that have not connected are bounded: one address cannot hold hundreds open.",
     users=1,
     alone=True,
+    needs=("join-acked",),
 )
 async def unauthenticated_bounded(target: Target, door: Door) -> None:
     before = await joined(target, door, target.room())

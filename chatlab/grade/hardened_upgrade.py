@@ -25,6 +25,7 @@ async def upgradable(target: Target, door: Door, room: str, user: int) -> Pollin
     "upgrade-keeps-order",
     ACKNOWLEDGEMENTS,
     "What is sent to a client during its upgrade arrives once and in order.",
+    needs=("delivered",),
 )
 async def upgrade_keeps_order(target: Target, door: Door) -> None:
     room = target.room()
@@ -90,6 +91,7 @@ async def _poll_on(peer: Polling) -> None:
     "upgrade-keeps-order-of-sends",
     ACKNOWLEDGEMENTS,
     "What a client posts before its upgrade is handled before what it sends after.",
+    needs=("delivered",),
 )
 async def upgrade_keeps_order_of_sends(target: Target, door: Door) -> None:
     room = target.room()
@@ -117,6 +119,7 @@ async def upgrade_keeps_order_of_sends(target: Target, door: Door) -> None:
     ACKNOWLEDGEMENTS,
     "After the upgrade polling requests of the session are refused and change nothing.",
     users=1,
+    needs=("join-acked",),
 )
 async def upgraded_is_no_polling(target: Target, door: Door) -> None:
     room = target.room()
@@ -145,6 +148,7 @@ async def _at_once(peer: Polling) -> Answer | None:
     AUTHENTICATION,
     "A second websocket for a session takes nothing over.",
     users=1,
+    needs=("join-acked",),
 )
 async def one_websocket(target: Target, door: Door) -> None:
     room = target.room()
@@ -169,6 +173,7 @@ async def one_websocket(target: Target, door: Door) -> None:
     "upgrade-that-fails",
     ACKNOWLEDGEMENTS,
     "An upgrade that breaks off leaves its session polling, with all that was sent to it.",
+    needs=("delivered",),
 )
 async def upgrade_that_fails(target: Target, door: Door) -> None:
     room = target.room()
