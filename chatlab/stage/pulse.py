@@ -38,9 +38,13 @@ class Pulse:
                 await asyncio.wait_for(self.dirty.wait(), _IDLE)
             self._look()
             if self.dirty.is_set():
-                self.dirty.clear()
-                self._stage.tell(self._stage.state())
+                self.flush()
             await asyncio.sleep(_TICK)
+
+    def flush(self) -> None:
+        """Tell the state now."""
+        self.dirty.clear()
+        self._stage.tell(self._stage.state())
 
     def _look(self) -> None:
         stage = self._stage

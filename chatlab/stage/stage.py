@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from chatlab.stage import told
 from chatlab.stage.actions import Actions, set_banned
+from chatlab.stage.arguments import fitting
 from chatlab.stage.codes import Codes
 from chatlab.stage.control import Answer
 from chatlab.stage.crowd import Crowd
@@ -158,20 +158,22 @@ class Stage:
                 words = await self._turns.reset(number, self._reset)
             else:
                 action = self.actions.named(name)
-                words = await self._turns.take(number, name, lambda: _called(action, given))
+                words = await self._turns.take(number, name, lambda: fitting(action, given))
         except Refused as error:
             return self._failed(number, name, str(error))
         except Exception as error:
             log.exception("the action %s has failed", name)
             what = str(error).strip().splitlines() or [type(error).__name__]
             return self._failed(number, name, f"That did not work: {what[0]}")
+        # Whoever hears that it is done has heard what that changed.
+        self.pulse.flush()
         took = round(time.monotonic() - began, 2)
         self.tell({"type": "done", "id": number, "do": name, "words": words, "took": took})
         return 200, {"ok": True, "id": number, "words": words}
 
     def _failed(self, number: int, name: str, error: str) -> Answer:
+        self.pulse.flush()
         self.tell({"type": "failed", "id": number, "do": name, "error": error})
-        self.changed()
         return 409, {"ok": False, "id": number, "error": error}
 
     def _turn(self, turn: Turn | None) -> None:
@@ -304,15 +306,3 @@ class Stage:
         """Everything, now."""
         self._number += 1
         return {"type": "state", "n": self._number, **told.whole(self)}
-
-
-async def _called(action: Callable[..., Coroutine[Any, Any, str]], given: dict[str, Any]) -> str:
-    try:
-        work = action(**given)
-    except TypeError:
-        raise Refused(f"“{action.__name__}” does not go with {_shown(given)}.") from None
-    return await work
-
-
-def _shown(given: dict[str, Any]) -> str:
-    return json.dumps(given, ensure_ascii=False)[:80]
