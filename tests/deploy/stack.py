@@ -12,11 +12,14 @@ import os
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chatlab.lab import process
 from chatlab.lab.balancer import find_balancer
@@ -29,7 +32,6 @@ from tests.deploy.names import Names
 SECRET = "of-a-deployment-" * 4
 INSTALLED = "/opt/chatlab"
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
-FOREVER = 10**6
 
 
 def install(folder: Path) -> Path:
@@ -95,7 +97,7 @@ class Stack:
     folder: Path
     installed: Path
     names: Names
-    plan: dict[str, object] = field(default_factory=compose)
+    plan: dict[str, Any] = field(default_factory=compose)
     parts: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -107,11 +109,11 @@ class Stack:
         self.prefix = read_only()
         self.store = free_port()
 
-    def service(self, name: str) -> dict[str, object]:
-        return self.plan["services"][name]  # type: ignore[index, no-any-return]
+    def service(self, name: str) -> dict[str, Any]:
+        return dict(self.plan["services"][name])
 
     def valkey(self) -> Process:
-        _, *options = self.service("valkey")["command"]  # type: ignore[misc]
+        _, *options = self.service("valkey")["command"]
         data = self.folder / "valkey"
         data.mkdir(exist_ok=True)
         here = ["--bind", "127.0.0.1", "--port", str(self.store), "--dir", str(data)]
@@ -120,15 +122,18 @@ class Stack:
         )
 
     def server(self, number: int) -> Process:
-        command = [*only(containerfile()[-1], "ENTRYPOINT").listed]
-        network = self.plan["networks"]["edge"]["ipam"]["config"][0]["subnet"]  # type: ignore[index]
-        for word in self.service("chat")["command"]:  # type: ignore[attr-defined]
-            word = word.replace("valkey:6379", f"127.0.0.1:{self.store}")
-            command.append(word.replace(network, "127.0.0.0/8"))
+        image = containerfile()[-1]
+        command = [*only(image, "ENTRYPOINT").listed, *self.service("chat")["command"]]
         command[0] = str(self.installed / "bin" / command[0])
-        variables = {**in_image(self.installed), **self.service("chat")["environment"]}  # type: ignore[dict-item]
-        variables |= {"CHATLAB_JWT_SECRET_FILE": str(self.secret)}
-        variables |= {"CHATLAB_HOST": ADDRESSES[number], "CHATLAB_PORT": str(self.port)}
+        variables = {**in_image(self.installed), **self.service("chat")["environment"]}
+        store = variables["CHATLAB_STORAGE"].replace("valkey:6379", f"127.0.0.1:{self.store}")
+        variables |= {
+            "CHATLAB_STORAGE": store,
+            "CHATLAB_TRUSTED_PROXY": "127.0.0.0/8",
+            "CHATLAB_JWT_SECRET_FILE": str(self.secret),
+            "CHATLAB_HOST": ADDRESSES[number],
+            "CHATLAB_PORT": str(self.port),
+        }
         return self._start(f"chat-{number}", [*self.prefix, *command], None, variables)
 
     def caddy(self) -> Process:
@@ -148,7 +153,23 @@ class Stack:
         file.write_text(json.dumps(config))
         homes = {"XDG_DATA_HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder)}
         command = [program, "run", "--config", str(file)]
-        return self._start("front", command, r"certificate obtained successfully", homes)
+        started = self._start("front", command, r"certificate obtained successfully", homes)
+        # Said a moment before it can be shown.
+        until = time.monotonic() + 20
+        while not self._shows_certificate() and time.monotonic() < until:
+            time.sleep(0.02)
+        return started
+
+    def _shows_certificate(self) -> bool:
+        trusted = ssl.create_default_context(cafile=self.authority)
+        try:
+            with (
+                socket.create_connection(("localhost", self.https), timeout=5) as plain,
+                trusted.wrap_socket(plain, server_hostname="localhost"),
+            ):
+                return True
+        except OSError:
+            return False
 
     @property
     def authority(self) -> Path:

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,16 @@ import pytest
 from chatlab.cli import _parser
 from chatlab.lab.balancer import find_balancer
 from chatlab.settings import Settings
-from tests.deploy.files import CADDYFILE, ROOT, caddy_json, compose, containerfile, every, only
+from tests.deploy.files import (
+    CADDYFILE,
+    ROOT,
+    caddy_json,
+    compose,
+    containerfile,
+    environment,
+    every,
+    only,
+)
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 SCHEMA = ["--builtin-schema=vendor.compose-spec"]
@@ -63,25 +73,35 @@ def test_every_image_but_our_own_has_a_version() -> None:
 def test_the_secret_is_a_file_that_git_and_the_image_do_not_see() -> None:
     chat = SERVICES["chat"]
     (name,) = chat["secrets"]
-    assert chat["environment"] == {"CHATLAB_JWT_SECRET_FILE": f"/run/secrets/{name}"}
+    assert chat["environment"]["CHATLAB_JWT_SECRET_FILE"] == f"/run/secrets/{name}"
+    assert "CHATLAB_JWT_SECRET" not in chat["environment"]
     file = PLAN["secrets"][name]["file"]
     ignored = subprocess.run(["git", "check-ignore", "-q", file], cwd=ROOT, check=False)
     assert ignored.returncode == 0
 
 
-def settings() -> Settings:
+def settings(tmp_path: Path) -> Settings:
+    """What a server of compose.yaml makes of its command and its environment."""
+    (tmp_path / "secret").write_text("s" * 64)
     given = vars(_parser().parse_args(SERVICES["chat"]["command"]))
-    return Settings(**{k: v for k, v in given.items() if k != "run"}, jwt_secret="s" * 64)
+    outside = {
+        **environment(containerfile()[-1]),
+        **SERVICES["chat"]["environment"],
+        "CHATLAB_JWT_SECRET_FILE": str(tmp_path / "secret"),
+    }
+    return Settings.load({k: v for k, v in given.items() if k != "run"}, outside)
 
 
-def test_the_servers_command_is_one_that_they_take() -> None:
-    assert settings().storage == "redis://valkey:6379/0"
-    assert settings().page
-    assert not settings().metrics_public
+def test_the_servers_command_is_one_that_they_take(tmp_path: Path) -> None:
+    chat = settings(tmp_path)
+    assert chat.storage == "redis://valkey:6379/0"
+    assert chat.page
+    assert not chat.dev
+    assert not chat.metrics_public
 
 
-def test_the_servers_believe_the_network_of_caddy_and_no_other() -> None:
-    (trusted,) = settings().trusted_proxy
+def test_the_servers_believe_the_network_of_caddy_and_no_other(tmp_path: Path) -> None:
+    (trusted,) = settings(tmp_path).trusted_proxy
     assert trusted == PLAN["networks"]["edge"]["ipam"]["config"][0]["subnet"]
     assert ipaddress.ip_network(trusted).is_private
 
@@ -90,8 +110,8 @@ def seconds(text: str) -> float:
     return float(text.rstrip("sm")) * (60 if text.endswith("m") else 1)
 
 
-def test_the_engine_waits_longer_than_a_server_may_take_to_stop() -> None:
-    chat = settings()
+def test_the_engine_waits_longer_than_a_server_may_take_to_stop(tmp_path: Path) -> None:
+    chat = settings(tmp_path)
     assert seconds(SERVICES["chat"]["stop_grace_period"]) > chat.drain + chat.shutdown_grace + 2
 
 
@@ -116,7 +136,7 @@ def test_caddy_runs_the_caddyfile_of_this_repository() -> None:
 
 
 @pytest.mark.parametrize("site", ["localhost", "chat.example.org", "chat.example.org, localhost"])
-def test_caddy_itself_accepts_the_caddyfile_for_such_a_site(site: str, tmp_path: Any) -> None:
+def test_caddy_itself_accepts_the_caddyfile_for_such_a_site(site: str, tmp_path: Path) -> None:
     program = find_balancer("caddy")
     homes = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     for command in ("validate", "fmt"):
