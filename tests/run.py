@@ -6,6 +6,7 @@ wait more than they work: some run beside all others, and what they say is shown
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -32,11 +33,15 @@ NBVAL = [
 # A whole cell, with its kernel's start where it is the first, is one test there.
 NBVAL_PYTEST = ["-p", "tests.nbval_parts", "--timeout=200", "-o", "asyncio_mode=strict"]
 
-# What runs beside the notebooks and all other tests, part after part, and takes about as long.
-BESIDE = {
-    "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
-    "browser": ["tests/browser"],
-}
+# What runs beside the notebooks and all other tests: three lanes with those, each part after part.
+# They end at about the same time. The last one mostly waits: for timeouts that it grades, for pip.
+BESIDE = [
+    {
+        "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
+        "browser": ["tests/browser"],
+    },
+    {"grade": ["tests/grade"], "deploy": ["tests/deploy"]},
+]
 
 
 @dataclass
@@ -51,25 +56,53 @@ def main() -> int:
     # The second is what lesson 08 grades; where it cannot be had, the lesson's own cells say so.
     parts = [javascript(), run("bench/peer", [*python, "bench.node"])]
     parts.append(run("check", ["make", "--no-print-directory", "check"]))
-    others = [f"--ignore={folder}" for folders in BESIDE.values() for folder in folders]
-    with ThreadPoolExecutor(1) as pool, tempfile.TemporaryFile("w+") as output:
-        beside = [
-            pool.submit(run, name, [*python, "pytest", *folders], output=output)
-            for name, folders in BESIDE.items()
-        ]
-        try:
-            parts.append(run("notebooks", [*python, "pytest", *NBVAL, *NBVAL_PYTEST, *NOTEBOOKS]))
-            parts.append(run("tests", [*python, "pytest", "tests", *others]))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C ends what runs, and begins nothing more
-            raise
-        parts += [future.result() for future in beside]
-        output.seek(0)
-        say(output.read())
+    others = [f"--ignore={folder}" for folder in beside_the_others()]
+    with contextlib.ExitStack() as stack:
+        lanes = [Lane(lane) for lane in BESIDE]
+        for lane in lanes:
+            stack.enter_context(lane)
+        parts.append(run("notebooks", [*python, "pytest", *NBVAL, *NBVAL_PYTEST, *NOTEBOOKS]))
+        parts.append(run("tests", [*python, "pytest", "tests", *others]))
+        for lane in lanes:
+            parts += lane.result()
     say("What ran:")
     for part in parts:
         say(f"  {'✓' if part.passed else '✗'} {part.name:<11} {part.note}")
     return 0 if all(part.passed for part in parts) else 1
+
+
+def beside_the_others() -> list[str]:
+    """The folders whose tests are not in the part that is called tests."""
+    return [folder for lane in BESIDE for folders in lane.values() for folder in folders]
+
+
+class Lane:
+    """Parts that run one after the other, out of view, beside what the `with` block runs."""
+
+    def __init__(self, parts: dict[str, list[str]]) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
+        self._parts = [
+            self._pool.submit(
+                run, name, [sys.executable, "-m", "pytest", *folders], output=self._output
+            )
+            for name, folders in parts.items()
+        ]
+
+    def result(self) -> list[Part]:
+        """Wait for every part, show what they said, and return them."""
+        parts = [part.result() for part in self._parts]
+        self._output.seek(0)
+        say(self._output.read())
+        return parts
+
+    def __enter__(self) -> Lane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Ctrl-C ends what runs, and begins nothing more.
+        self._pool.shutdown(cancel_futures=True)
+        self._output.close()
 
 
 def run(

@@ -4,10 +4,10 @@ runs in exactly one part."""
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
-import sys
-import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -92,27 +92,41 @@ def test_who_may_install_nothing_is_told_what_is_missing(machine) -> None:
 
 
 def test_every_folder_that_runs_beside_the_others_is_there_and_runs_once() -> None:
-    folders = [folder for part in run.BESIDE.values() for folder in part]
+    folders = run.beside_the_others()
     assert len(set(folders)) == len(folders)
     assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
 
 
-def test_what_runs_out_of_view_is_shown_whole_and_in_order(capsys) -> None:
-    with tempfile.TemporaryFile("w+") as output:
-        for word in ("one", "two"):
-            command = [sys.executable, "-c", f"print({word!r} * 3)"]
-            assert run.run(word, command, output=output).passed
-        assert not run.run("three", [sys.executable, "-c", "exit(3)"], output=output).passed
-        output.seek(0)
-        lines = [line for line in output.read().splitlines() if line]
-    assert lines == [
-        "--- one: python -c print('one' * 3)",
-        "oneoneone",
-        "--- two: python -c print('two' * 3)",
-        "twotwotwo",
-        "--- three: python -c exit(3)",
-    ]
-    assert capsys.readouterr().out == ""
+def test_what_runs_out_of_view_is_shown_whole_and_in_order_at_the_end(capsys) -> None:
+    with run.Lane({"version": ["--version"], "nothing": ["no/such/folder"]}) as lane:
+        assert capsys.readouterr().out == ""
+        parts = lane.result()
+    assert [(part.name, part.passed) for part in parts] == [("version", True), ("nothing", False)]
+    shown = capsys.readouterr().out
+    assert re.search(
+        r"--- version: python -m pytest --version\npytest \S+\n+"
+        r"--- nothing: python -m pytest no/such/folder\n.*not found: no/such/folder",
+        shown,
+        flags=re.DOTALL,
+    ), shown
+
+
+def test_an_interrupt_begins_no_further_part(monkeypatch) -> None:
+    begun: list[str] = []
+    began, may_end = threading.Event(), threading.Event()
+
+    def part(name: str, *_: object, **__: object) -> run.Part:
+        begun.append(name)
+        began.set()
+        may_end.wait(10)
+        return run.Part(name, True, "")
+
+    monkeypatch.setattr(run, "run", part)
+    with pytest.raises(KeyboardInterrupt), run.Lane({"one": [], "two": []}):
+        assert began.wait(10)
+        threading.Timer(0.2, may_end.set).start()
+        raise KeyboardInterrupt
+    assert begun == ["one"]
 
 
 def test_the_script_says_to_every_test_that_nothing_may_be_missing(machine) -> None:
