@@ -11,16 +11,18 @@ from chatlab.transport import session, websocket
 from tests.grade.broken import breaks
 
 WebSocket, Session = websocket.WebSocket, session.Session
-feed, feed_data, closing = WebSocket._feed, WebSocket.feed_data, WebSocket.close
+feed_data, closing = WebSocket.feed_data, WebSocket.close
 
 
 @breaks("frames-in-pieces")
-def a_byte_that_comes_alone_is_lost() -> None:
-    def deaf(self: Any, data: bytes) -> None:
-        if len(data) > 1:
-            feed(self, data)
+def fragments_are_not_taken() -> None:
+    masked = WebSocket._masked
 
-    WebSocket._feed = deaf
+    def whole(self: Any, data: bytes) -> bool:
+        begins = not (self._skip or self._head)
+        return masked(self, data) and not (begins and data[0] < 0x80)
+
+    WebSocket._masked = whole
 
 
 def frame_kinds(kind: WSMsgType, handle: Any) -> None:

@@ -60,7 +60,7 @@ def who_was_limited_once_is_for_ever() -> None:
 def every_refusal_takes_its_time() -> None:
     def slowly(self: Any, event: Any, answer: Any) -> bool:
         if limited(answer):
-            time.sleep(0.1)
+            time.sleep(0.4)
         return reply(self, event, answer)
 
     dispatch.Dispatch._reply = slowly

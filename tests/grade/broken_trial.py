@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 
+from chatlab.grade.catalogue import catalogue
 from chatlab.grade.control import Control
 from chatlab.grade.evidence import Redactor, Trace
 from chatlab.grade.promise import NotJudged, Promise
@@ -138,16 +139,19 @@ class _Hands(Control):
             raise NotJudged(f"control {words[0]} failed")
 
 
-def needed(chosen: Sequence[Promise], mutation: Mutation, promises: Sequence[Promise]) -> set[str]:
-    """What the chosen ones need of what the mutation breaks: then they cannot be judged."""
-    by_id = {promise.id: promise for promise in promises}
-    left, seen = [id for promise in chosen for id in promise.needs], set()
-    while left:
-        id = left.pop()
-        if id not in seen:
-            seen.add(id)
-            left.extend(by_id[id].needs)
-    return seen & set(mutation.turns)
+def with_needs(chosen: Sequence[Promise], mutation: Mutation) -> list[Promise]:
+    """The chosen ones and, where they need what the mutation breaks, all that they need: then they
+    are not judged, as in a whole run."""
+    by_id = {promise.id: promise for promise in catalogue()}
+    wanted: dict[str, Promise] = {}
+    for promise in chosen:
+        left, path = list(promise.needs), {promise.id}
+        while left:
+            path.add(left[-1])
+            left.extend(by_id[left.pop()].needs)
+        some = path if path & set(mutation.turns) else {promise.id}
+        wanted |= {id: by_id[id] for id in some}
+    return [promise for promise in by_id.values() if promise.id in wanted]
 
 
 def others(mutation: Mutation, promises: Sequence[Promise], *, all: bool = False) -> list[Promise]:
@@ -216,7 +220,12 @@ def complaints(
     mutation: Mutation, named: dict[str, Result], beside: dict[str, Result]
 ) -> list[str]:
     """What is wrong with the verdicts; the trials are to blame, or the mutation is."""
-    beside = {id: result for id, result in beside.items() if id not in mutation.turns}
+    concerns = {result.promise.concern for result in named.values()}
+    beside = {
+        id: result
+        for id, result in beside.items()
+        if result.promise.concern not in concerns and id not in mutation.besides
+    }
     wrong = [
         f"{id} should be broken by {mutation.name}, and is {result.verdict.value}: {result.said}"
         for id, result in named.items()

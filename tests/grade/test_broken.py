@@ -15,11 +15,11 @@ from chatlab.lab import valkey
 from chatlab.lab.valkey import find_valkey
 from tests.grade import broken
 from tests.grade.broken import Mutation
-from tests.grade.broken_trial import Servers, complaints, judge, needed, others, serving
+from tests.grade.broken_trial import Servers, complaints, judge, others, serving, with_needs
 
 PROMISES = catalogue()
 MUTATIONS = broken.load()
-AT_ONCE = 6
+AT_ONCE = 12
 # Those that wait longest are begun first.
 FIRST = ("the-dead-are-never-taken-out", "nobody-has-to-connect")
 
@@ -83,15 +83,9 @@ async def _all(servers: Servers, asked: list[str], folder: Path, url: str) -> di
 
 async def _one(servers: Servers, mutation: Mutation, folder: Path, url: str) -> list[str]:
     named = [promise for promise in PROMISES if promise.id in mutation.turns]
-    beside = others(mutation, PROMISES)
-    first = needed(beside, mutation, PROMISES)
-    beside = [promise for promise in PROMISES if promise.id in first] + beside
+    beside = with_needs(others(mutation, PROMISES), mutation)
     with serving(servers, mutation, folder, url) as running:
         kept, turned = await judge(running, beside, named)
-        if os.environ.get("BROKEN_TIMES"):
-            for id, result in {**kept, **turned}.items():
-                if result.seconds > 1.5:
-                    print(f"{result.seconds:6.1f} {mutation.name} {id} {result.verdict.value}")
         return complaints(mutation, turned, kept)
 
 
