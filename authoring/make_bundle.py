@@ -254,9 +254,11 @@ def download(package: Package, registry: str) -> bytes:
 
 
 def save_source(root: Path, path: Path) -> None:
-    """The repository itself, to clone from; left out where git has other files than are here."""
+    """The repository itself, to clone from; left out where git has another lock, or not all."""
     wanted = [LOCK, "pyproject.toml", str(set_up.PEER / npm_packages.LOCK)]
     for command in (
+        # Of a shallow clone nobody else can make a whole one.
+        ["sh", "-c", "test $(git rev-parse --is-shallow-repository) = false"],
         ["git", "diff", "--quiet", "HEAD", "--", *wanted],
         ["git", "bundle", "create", "--quiet", str(path), "HEAD"],
     ):

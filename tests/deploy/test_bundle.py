@@ -190,6 +190,21 @@ def test_making_a_bundle_again_takes_the_old_one_away_and_nothing_else(bundle: P
         set_up.read(bundle)
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make here")
+@pytest.mark.parametrize(("target", "index"), [("bundle", True), (".venv", False)])
+def test_what_makes_a_bundle_is_not_itself_set_up_from_the_folder_that_it_fills(
+    target: str, index: bool, tmp_path: Path
+) -> None:
+    planned = subprocess.run(
+        ["make", "-n", f"VENV={tmp_path / 'venv'}", "BUNDLE=/a/stick", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("set_up.py --index" in planned.stdout) is index
+
+
 def asked(**more: Any) -> list[str]:
     return make_bundle.targets(Namespace(**{"room": False, "python": "", "platform": "", **more}))
 

@@ -63,6 +63,10 @@ def test_with_a_bundle_a_fresh_checkout_opens_the_lab_and_the_stage_without_netw
         env=environment(BUNDLE=str(bundle), PYTHONPATH=str(ROOT)),
         check=True,
     )
+    if (source := bundle / "chatlab.gitbundle").exists():
+        subprocess.run(["git", "clone", "--quiet", source, tmp_path / "from stick"], check=True)
+        lock = tmp_path / "from stick" / "requirements.lock"
+        assert lock.read_text() == (ROOT / "requirements.lock").read_text()
     clone = checkout(tmp_path / "clone")
     closed = closed_network()
     told = environment()
