@@ -15,6 +15,11 @@
 # | [01 Acknowledgements](01_acknowledgements.ipynb) | How does the sender know? |
 # | [02 Authentication](02_authentication.ipynb) | Who is that? |
 # | [03 Error handling](03_error_handling.ipynb) | What does the caller see when it breaks? |
+# | [04 Rate limiting](04_rate_limiting.ipynb) | What if one client sends 50,000 events? |
+# | [05 Scaling out](05_scaling_out.ipynb) | Two servers: are they one chat? |
+# | [06 Surviving failure](06_surviving_failure.ipynb) | What is lost when something breaks? |
+# | [07 Capacity](07_capacity.ipynb) | How many users does it hold? |
+# | [08 Going to production](08_going_to_production.ipynb) | What is wrong with this server? |
 # | [09 Quick reference](09_quick_reference.ipynb) | How was that written? And every word explained |
 #
 # You need to know Python's functions and decorators, to have seen `async` and `await` once, and to
@@ -210,7 +215,7 @@ await carol.wait_for("user-left")
 carol.received
 
 # %% [markdown]
-# This file is yours. It grows with each lesson: `step1.py`, `step2.py`, `step3.py`, and each lesson
+# This file is yours. It grows with the lessons, up to `step5.py`, and each lesson that changes it
 # ends with the difference. You can run any of them in a terminal: `python
 # notebooks/steps/step0.py`.
 #
@@ -227,8 +232,9 @@ server.stop()
 # %% [markdown]
 # ## Exercises, and how far you are
 #
-# Lessons 01 to 03 each have an exercise with a check that tells you what it saw. Tasks that you
-# have solved are ticked off here; run the cell whenever you like.
+# Lessons 01 to 07 each have an exercise with a check that tells you what it saw. After lesson 08 you
+# [write a server of your own](../exercises/08_going_to_production.ipynb). Tasks that you have solved
+# are ticked off here; run the cell whenever you like.
 
 # %%
 progress()

@@ -300,7 +300,7 @@ server.stop().card().state
 # 2. Two measurements give two prices, and a third one tests them.
 # 3. Plan with half. What is above it is a queue.
 #
-# Next: what a server needs around it in production, in lesson 08. Or look something up in the
+# Next: what a server needs in production: [lesson 08](08_going_to_production.ipynb). Or look something up in the
 # [quick reference](09_quick_reference.ipynb).
 
 # %% [markdown]

@@ -23,13 +23,14 @@
 # [Backpressure](#Backpressure) · [Broadcast](#Broadcast) · [Callback](#Callback) ·
 # [Catching up](#Catching-up) · [Claim](#Claim) · [Epoch](#Epoch) · [Event](#Event) · [Fail closed](#Fail-closed) ·
 # [Fan-out](#Fan-out) · [Fire and forget](#Fire-and-forget) · [Fixed window](#Fixed-window) ·
-# [Graceful shutdown](#Graceful-shutdown) · [Handler](#Handler) · [Handshake](#Handshake) · [Idempotency key](#Idempotency-key) ·
+# [Graceful shutdown](#Graceful-shutdown) · [Grade](#Grade) · [Handler](#Handler) · [Handshake](#Handshake) · [Health check](#Health-check) ·
+# [Idempotency key](#Idempotency-key) ·
 # [Jitter](#Jitter) · [Join](#Join) · [Lease](#Lease) · [Load balancer](#Load-balancer) ·
-# [Middleware](#Middleware) · [Namespace](#Namespace) · [Polling](#Polling) ·
-# [Presence](#Presence) · [Pub/sub](#Pub/sub) · [Rate limiting](#Rate-limiting) ·
+# [Metrics](#Metrics) · [Middleware](#Middleware) · [Namespace](#Namespace) · [Polling](#Polling) ·
+# [Presence](#Presence) · [Proxy](#Proxy) · [Pub/sub](#Pub/sub) · [Rate limiting](#Rate-limiting) ·
 # [Receipt](#Receipt) · [Retry](#Retry) · [Room](#Room) · [Seq](#Seq) · [Session](#Session) ·
 # [Sid](#Sid) · [Signature](#Signature) · [Sliding window](#Sliding-window) ·
-# [Sticky session](#Sticky-session) · [Stream](#Stream) · [Timeout](#Timeout) · [Token](#Token) ·
+# [Sticky session](#Sticky-session) · [Stream](#Stream) · [Timeout](#Timeout) · [TLS](#TLS) · [Token](#Token) ·
 # [Token bucket](#Token-bucket) · [Upgrade](#Upgrade) · [Validation](#Validation)
 #
 # | Pattern | JavaScript | Python |
@@ -51,10 +52,13 @@ import jwt
 import socketio
 
 from chatlab import ChatClient, ConnectionRefused
+from chatlab.grade import grade
 from chatlab.lab import background, pair, process, valkey
 from chatlab.lab.optional import here
+from chatlab.server.app import ChatServer
+from chatlab.settings import Settings
 
-SECRET = "a secret of at least 32 bytes, please"
+SECRET = "a secret that has 32 bytes at least"
 
 # %% [markdown]
 # ## Patterns
@@ -93,7 +97,8 @@ async def connect(sid, environ, auth):
         required = {"require": ["sub", "exp"]}
         claims = jwt.decode(auth["token"], SECRET, algorithms=["HS256"], options=required)
     except Exception:
-        raise socketio.exceptions.ConnectionRefusedError("Invalid token") from None
+        told = {"code": "invalid_token", "retry": False}
+        raise socketio.exceptions.ConnectionRefusedError("Invalid token", told) from None
     await sio.save_session(sid, {"user": claims["sub"]})
 
 
@@ -198,15 +203,9 @@ except socketio.exceptions.TimeoutError:
 # next(refusal);
 # ```
 #
-# In Python a further argument of the exception becomes the `data`:
-#
-# ```python
-# data = {"code": "invalid_token", "retry": False}
-# raise socketio.exceptions.ConnectionRefusedError("Invalid token", data)
-# ```
-#
-# Python has a `ConnectionRefusedError` of its own. It refuses too, but the client is told no
-# reason: use the one of `socketio`.
+# In Python a further argument of the exception becomes the `data`, as in the `connect` handler above;
+# the next cell shows what arrives. Python has a `ConnectionRefusedError` of its own. It refuses too,
+# but the client is told no reason: use the one of `socketio`.
 #
 # ### Handle auth error
 #
@@ -284,7 +283,7 @@ if here("valkey"):
 # needs one, and `send` returns when the message is stored, after as many tries as that takes.
 
 # %%
-chat = process(name="chat")
+chat = process("--page", name="chat", env={"CHATLAB_JWT_SECRET": SECRET})
 async with (
     ChatClient(chat, lambda: chat.token("alice")) as alice,
     ChatClient(chat, lambda: chat.token("bob")) as bob,
@@ -304,6 +303,83 @@ try:
     await ChatClient(chat, "forged").connect()
 except ConnectionRefused as refusal:
     print(type(refusal).__name__, "·", refusal.code, "· worth a retry:", refusal.retry)
+
+# %% [markdown]
+# ### Send again
+#
+# `send` does it by itself. By hand, as after a restart: the same [key](#Idempotency-key), and it is
+# stored once.
+
+# %%
+async with ChatClient(chat, chat.token("alice")) as alice:
+    await alice.join("kitchen")
+    first = await alice.send("tea is ready", key="tea-1")
+    again = await alice.send("tea is ready", key="tea-1")
+    print("the same message:", first.id == again.id, "· known already:", again.duplicate)
+
+# %% [markdown]
+# ### Catch up
+#
+# `after` is the last [seq](#Seq) that one has. `lost` says that history does not reach back to it.
+
+# %%
+async with ChatClient(chat, chat.token("bob")) as bob:
+    joined = await bob.join("kitchen", after=0)
+    print([message.text for message in joined.messages], "· lost:", joined.lost)
+
+# %% [markdown]
+# ### Middleware around every event
+#
+# python-socketio has none. In [chatlab's server](../chatlab/server/app.py) `use` puts a function around
+# every attempt to connect, and `use_event` around every event; what it returns is the ack.
+
+# %%
+server = ChatServer(Settings(dev=True, jwt_secret=SECRET, storage="memory://"))
+
+
+@server.use_event
+async def tell_every_event(event, proceed):
+    ack = await proceed()
+    print(event.name, "· ok:", ack.ok)
+    return ack
+
+
+with background(server.app, name="with a middleware") as own:
+    async with ChatClient(own, own.token("alice")) as alice:
+        await alice.join("general")
+
+# %% [markdown]
+# ### See it in a browser
+#
+# `chatlab serve --page` has a chat page at `/`, and a notebook shows it. On GitHub you see only its card.
+
+# %%
+chat.page("alice")
+
+# %% [markdown]
+# ### Grade a server
+#
+# Any server, by its address: [lesson 08](08_going_to_production.ipynb). `only` names
+# [promises](../docs/grade.md); without it all are tried.
+
+# %%
+report = await grade(chat.url, secret=SECRET, only=["admits", "join-acked", "send-acked"])
+report.verdicts
+
+# %% [markdown]
+# ### In a terminal
+#
+# | | |
+# |---|---|
+# | `make lab` | this workshop |
+# | `make demo` | two chat windows, a cluster to break, and what the checker says, on one page |
+# | `chatlab serve --dev --page` | a server to try out, with its page at the address that it prints |
+# | `chatlab token alice` | a token for a server with the same `CHATLAB_JWT_SECRET` |
+# | `chatlab user ban mallory` | out, on every server |
+# | `chatlab grade http://… --level lesson` | a server, judged from outside |
+# | `chatlab doctor` | what this machine has for the workshop |
+#
+# For real: [docs/deploy.md](../docs/deploy.md).
 
 # %%
 chat.stop()
@@ -375,12 +451,20 @@ print("running" if chat.running else "stopped")
 # How a server goes when it is told to: it finishes and answers what it has in hand, takes nothing
 # more, and closes its connections so that the clients look for another server at once.
 #
+# ### Grade
+# The verdict on a server from outside: each of its promises is tried and found *kept*, *broken* or *not
+# judged*. A promise is one sentence of the contract, with a program that tries it.
+#
 # ### Handler
 # The function that the server runs when an [event](#Event) of a certain name arrives.
 #
 # ### Handshake
 # The first exchange on a new connection, in which the client may say who it is and the server lets
 # it in or refuses it. Only then do events flow.
+#
+# ### Health check
+# A question that a [load balancer](#Load-balancer) asks a server every few seconds: may I send you people? A
+# server that is about to go says no while it still serves those whom it has.
 #
 # ### Idempotency key
 # A name that the client makes up for one message and repeats at every [retry](#Retry). The server
@@ -403,6 +487,10 @@ print("running" if chat.running else "stopped")
 # ### Load balancer
 # A program in front of several equal servers that hands each new connection to one of them.
 #
+# ### Metrics
+# Numbers that a server keeps of itself (connections, messages, refusals, times) for a program that
+# collects and draws them.
+#
 # ### Middleware
 # A function that runs before the one that does the work, for every connection or every event: it
 # can look, add something, or refuse.
@@ -419,6 +507,11 @@ print("running" if chat.running else "stopped")
 # ### Presence
 # Who is here now, on whichever server. It has to end by itself: a server that dies says no goodbye for
 # its clients.
+#
+# ### Proxy
+# A program between the clients and a server, which passes on what both say. A
+# [load balancer](#Load-balancer) is one. The server sees the proxy's address and not the client's; the proxy tells
+# it in a header, which is to be believed only if it comes from the proxy.
 #
 # ### Pub/sub
 # *Publish and subscribe*: what is published on a channel goes to all who have subscribed to it, at
@@ -470,6 +563,10 @@ print("running" if chat.running else "stopped")
 # ### Timeout
 # The time after which the one who waits gives up. It says nothing about what happened at the other
 # end.
+#
+# ### TLS
+# What the `s` in `https` and `wss` stands for. The line is encrypted, and a certificate shows that the one
+# at its other end is who the address names.
 #
 # ### Token
 # Here: a *JSON Web Token* (JWT), a few [claims](#Claim) as JSON with a [signature](#Signature) over
