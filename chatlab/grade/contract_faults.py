@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from chatlab.grade.contract_http import get
-from chatlab.grade.judge import must, must_say_no, must_say_yes
+from chatlab.grade.judge import must, must_refuse, must_say_no, must_say_yes
 from chatlab.grade.lesson_errors import served_again
 from chatlab.grade.promise import ERRORS, SCALING, Level, NotJudged, Silent, promise
 from chatlab.grade.target import Target
@@ -39,6 +39,28 @@ async def unavailable_in_time(target: Target) -> None:
         must_say_no(ack, "a message while storage is away", code="unavailable", retry=True)
         must(seconds < _IN_TIME + _SLACK, f"the answer took {seconds:.1f} s")
         must(alice.closing is None, "the socket was closed")
+
+
+@promise(
+    "refusal-while-away",
+    ERRORS,
+    _CONTRACT,
+    "Where the directory cannot be reached the connection is refused: `Server unavailable`, "
+    "`unavailable`, `retry: true`.",
+    users=1,
+    control=_STORAGE,
+    needs=("admits",),
+    alone=True,
+)
+async def refusal_while_away(target: Target) -> None:
+    async with _without_storage(target):
+        client = await target.socket()
+        await client.connect({"token": await target.token()}, timeout=target.timeout + 5)
+        what = "a client while storage is away"
+        refusal = must_refuse(client, what, message="Server unavailable")
+        data = refusal.get("data")
+        given = {name: data.get(name) for name in ("code", "retry")} if data else None
+        must(given == {"code": "unavailable", "retry": True}, f"the refusal says {given}")
 
 
 @promise(

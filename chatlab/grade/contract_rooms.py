@@ -10,7 +10,7 @@ from typing import Any
 
 from chatlab.grade.client import Client
 from chatlab.grade.judge import is_yes, must, must_say_yes
-from chatlab.grade.promise import SCALING, Level, Unready, promise
+from chatlab.grade.promise import SCALING, Level, promise
 from chatlab.grade.target import Target
 
 _CONTRACT = Level.CONTRACT
@@ -40,6 +40,21 @@ async def send_to_last_room(target: Target) -> None:
 
 
 @promise(
+    "own-sockets-told",
+    SCALING,
+    _CONTRACT,
+    "Of the sender's sockets only the one that sent is skipped: the others receive `new-message`.",
+    users=1,
+    needs=("delivered",),
+)
+async def own_sockets_told(target: Target) -> None:
+    room = target.room()
+    phone, laptop = await target.joined(room, 0, 0)
+    await phone.say("from the phone", room=room)
+    await laptop.expect_text("from the phone")
+
+
+@promise(
     "join-after-ack",
     SCALING,
     _CONTRACT,
@@ -65,100 +80,6 @@ async def join_after_ack(target: Target) -> None:
     wanted = list(range(ack["seq"] + 1, 17))
     got = _seqs(bob)
     must(got == wanted, f"after a join acked with seq {ack['seq']} the messages {got} came")
-
-
-@promise(
-    "join-catches-up",
-    SCALING,
-    _CONTRACT,
-    "Joining with `after` and `epoch` gives the messages from `after` + 1 without gap.",
-    needs=("join-tells", "delivered"),
-)
-async def join_catches_up(target: Target) -> None:
-    room = target.room()
-    alice, bob = await target.joined(room, 0, 1)
-    for turn in range(5):
-        await alice.say(f"message {turn}", room=room)
-    seen = await bob.ask("join-room", {"room": room})
-    await bob.close()
-    bob = await target.enter(1)
-    payload = {"room": room, "after": 2, "epoch": seen["epoch"]}
-    ack = must_say_yes(await bob.ask("join-room", payload), "joining with `after`")
-    got = [message["seq"] for message in ack["messages"]]
-    must(got == [3, 4, 5], f"after 2 of 5 the messages {got} came")
-    must(ack["messages"][0]["text"] == "message 2", "they carry other texts than were sent")
-    must(ack["lost"] is False and ack["more"] is False, "it was called lost, or not all")
-
-
-@promise(
-    "join-newest",
-    SCALING,
-    _CONTRACT,
-    "Joining without `after` gives the newest 50.",
-    users=4,
-    needs=("join-catches-up",),
-)
-async def join_newest(target: Target) -> None:
-    room = await _room_of(target, 54)
-    (dave,) = [await target.enter(3)]
-    ack = must_say_yes(await dave.ask("join-room", room), "joining")
-    got = [message["seq"] for message in ack["messages"]]
-    must(got == list(range(5, 55)), f"of 54 messages {len(got)} came, from {got[:1]} to {got[-1:]}")
-    must(ack["lost"] is False, "a room joined for the first time was called lost")
-
-
-@promise(
-    "lost-told",
-    SCALING,
-    _CONTRACT,
-    "`lost` is true, and the newest come, when `epoch` is another one or `after` is above the "
-    "newest `seq`.",
-    needs=("join-catches-up",),
-)
-async def lost_told(target: Target) -> None:
-    room = target.room()
-    (alice,) = await target.joined(room, 0)
-    for turn in range(3):
-        await alice.say(f"message {turn}", room=room)
-    epoch = (await alice.ask("join-room", {"room": room}))["epoch"]
-    for what, payload in (
-        ("another epoch", {"room": room, "after": 1, "epoch": epoch + "x"}),
-        ("an `after` above the newest", {"room": room, "after": 9, "epoch": epoch}),
-    ):
-        bob = await target.enter(1)
-        ack = must_say_yes(await bob.ask("join-room", payload), f"joining with {what}")
-        must(ack["lost"] is True, f"joining with {what} was not told `lost`")
-        got = [message["seq"] for message in ack["messages"]]
-        must(got == [1, 2, 3], f"joining with {what} gave the messages {got}")
-
-
-@promise(
-    "history-pages",
-    SCALING,
-    _CONTRACT,
-    "`history` gives `messages`, `more`, `epoch`: after or before a `seq`, `limit` at a time, 50 "
-    "by default.",
-    users=4,
-    needs=("join-catches-up",),
-)
-async def history_pages(target: Target) -> None:
-    room = await _room_of(target, 54)
-    (dave,) = await target.joined(room, 3)
-    for asked, first, last, more in (
-        ({"after": 0, "limit": 10}, 1, 10, True),
-        ({"after": 50}, 51, 54, False),
-        ({"before": 11, "limit": 10}, 1, 10, False),
-        ({"before": 40, "limit": 5}, 35, 39, True),
-        ({}, 5, 54, True),
-    ):
-        ack = must_say_yes(await dave.ask("history", {"room": room, **asked}), "`history`")
-        got = [message["seq"] for message in ack["messages"]]
-        wanted = list(range(first, last + 1))
-        must(
-            got == wanted, f"`history` with {asked} gave {got[:1]} to {got[-1:]}, {len(got)} in all"
-        )
-        must(ack["more"] is more, f"`history` with {asked} says `more: {ack['more']}`")
-        must(isinstance(ack.get("epoch"), str), "`history` gives no `epoch`")
 
 
 @promise(
@@ -252,24 +173,6 @@ async def private_rooms(target: Target) -> None:
         person = await target.enter(user, token=await target.token(user, rooms=[entry]))
         ack = await person.ask("join-room", room)
         must(is_yes(ack), f"a token with the entry {entry!r} did not open {room!r}")
-
-
-async def _room_of(target: Target, count: int) -> str:
-    """A room with so many messages, of three users, within everybody's limits."""
-    room = target.room()
-    people = await target.joined(room, 0, 1, 2)
-    sends = [
-        (people[turn % 3], await people[turn % 3].begin("send-message", _text(turn), hurry=True))
-        for turn in range(count)
-    ]
-    for person, number in sends:
-        if not is_yes(await person.answer(number)):
-            raise Unready("a message that comes first was refused")
-    return room
-
-
-def _text(turn: int) -> dict[str, Any]:
-    return {"text": f"message {turn}"}
 
 
 def _seqs(person: Client) -> list[Any]:
