@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chatlab.client import ChatClient
-from chatlab.errors import Banned, ChatError, InvalidToken, NotConnected, TokenExpired
+from chatlab.errors import ChatError, InvalidToken, TokenExpired
 from tests.stage.running import OnStage
 
 
@@ -116,6 +116,7 @@ async def test_a_bad_token_is_refused_where_everybody_sees_it(
         await stage.until(lambda: stage.window("a")["online"])
 
 
+@pytest.mark.slow
 async def test_an_expiring_token_warns_while_connected(stage: OnStage) -> None:
     await stage.do("token", window="a", kind="expiring")
     await stage.until(lambda: stage.window("a")["expires"])
@@ -128,7 +129,7 @@ async def test_a_banned_user_is_out_at_once_and_may_come_back_after(stage: OnSta
         await stage.do("ban", user="alice")
         await stage.until(lambda: not stage.window("a")["online"])
         assert stage.window("a")["banned"]
-        with pytest.raises((Banned, NotConnected)):
+        with pytest.raises(ChatError, match=r"banned|connect"):
             await alice.send("still here?", "stage")
     await stage.do("unban", user="alice")
     async with stage.sitting("a"):
