@@ -108,7 +108,7 @@ class Child:
     settings: Settings
     line: socket.socket
     server: ChatServer | None = None
-    away: dict[str, Any] = field(default_factory=dict)
+    away: list[Any] = field(default_factory=list)
     task: asyncio.Future[None] | None = None
 
     def serve(self) -> None:
@@ -148,13 +148,13 @@ class Child:
         elif word == "stop-storage":
             self._lose_storage()
         elif word == "start-storage":
-            for name, method in self.away.items():
-                setattr(self.server.log, name, method)
-            self.away = {}
+            for part, name, method in self.away:
+                setattr(part, name, method)
+            self.away = []
         self.line.sendall(b"0\n")
 
     def _lose_storage(self) -> None:
-        log = self.server.log  # type: ignore[union-attr]
+        log, directory = self.server.log, self.server.directory  # type: ignore[union-attr]
 
         def append(*_args: Any) -> asyncio.Future[Any]:
             return fail(asyncio.Future(), Unavailable())
@@ -162,11 +162,12 @@ class Child:
         async def unavailable(*_args: Any, **_options: Any) -> None:
             raise Unavailable
 
-        lost = {"append": append, "snapshot": unavailable, "page": unavailable, "healthy": False}
-        lost["mark"] = unavailable
-        self.away = {name: getattr(log, name) for name in lost}
-        for name, method in lost.items():
-            setattr(log, name, method)
+        lost = [(log, name, unavailable) for name in ("snapshot", "page", "mark")]
+        lost += [(directory, name, unavailable) for name in ("get", "banned")]
+        lost += [(log, "append", append), (log, "healthy", False)]
+        self.away = [(part, name, getattr(part, name)) for part, name, _ in lost]
+        for part, name, method in lost:
+            setattr(part, name, method)
 
 
 # --- the process that forks them ------------------------------------------------------------------

@@ -93,6 +93,24 @@ def the_sender_is_served_too() -> None:
     serving.Serving._serve = lambda self, room, message, _: serve(self, room, message, None)
 
 
+@breaks("own-sockets-told")
+def none_of_the_senders_sockets_is_served() -> None:
+    serve = serving.Serving._serve
+
+    def skipping(self: Any, room: Any, message: Any, sender: Any) -> None:
+        theirs = {
+            sid: room.members.pop(sid)
+            for sid, member in list(room.members.items())
+            if member.session.user == message.user
+        }
+        try:
+            serve(self, room, message, sender)
+        finally:
+            room.members.update(theirs)
+
+    serving.Serving._serve = skipping
+
+
 @breaks("join-tells")
 def the_join_counts_nobody() -> None:
     joined = rooms._joined

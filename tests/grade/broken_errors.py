@@ -15,6 +15,7 @@ from chatlab.errors import (
     UnknownEvent,
 )
 from chatlab.server import app, dispatch, health, rooms
+from chatlab.server.admission import Admission
 from chatlab.server.app import ChatServer
 from tests.grade.broken import Child, breaks
 
@@ -239,6 +240,19 @@ def what_is_refused_is_stored_all_the_same(server: ChatServer) -> None:
 @breaks("unavailable-in-time")
 def unavailable_says_do_not_retry() -> None:
     Unavailable.retry = False
+
+
+@breaks("refusal-while-away")
+def a_directory_that_is_away_is_a_server_error() -> None:
+    check = Admission._check_user
+
+    async def crashing(self: Any, claims: Any, deadline: float) -> None:
+        try:
+            await check(self, claims, deadline)
+        except Unavailable:
+            raise RuntimeError("the directory is away") from None
+
+    Admission._check_user = crashing
 
 
 @breaks("outage-loses-nothing")

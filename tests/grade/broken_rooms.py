@@ -98,6 +98,11 @@ def a_join_gives_ten_messages() -> None:
     rooms.NEWEST = 10
 
 
+@breaks("catch-up-bounded")
+def a_join_gives_whatever_was_missed() -> None:
+    rooms.CATCH_UP = 1000
+
+
 @breaks("lost-told")
 def nothing_is_ever_called_lost() -> None:
     changed_snapshot(lambda taken, _asked: dataclasses.replace(taken, lost=False))

@@ -74,7 +74,11 @@ class Servers:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(20)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # the servers see that it is gone, and go too
+            self._process.wait()
         self._process.stdout.close()
 
 
@@ -87,6 +91,7 @@ class Broken:
     settings: dict[str, Any]
     pids: list[int] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         for number in range(self.mutation.servers):
@@ -120,7 +125,8 @@ class Broken:
         elif word == "stop":
             self.servers.order(do="stop", pid=self.pids[int(words[1])])
         elif word == "start":
-            self.begin(int(words[1]))
+            with self.turn:
+                self.begin(int(words[1]))
         else:
             return int(self.servers.order(do="tell", pid=self.pids[0], words=list(words))["code"])
         return 0
