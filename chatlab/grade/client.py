@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -19,7 +20,7 @@ from chatlab.grade.evidence import Trace
 from chatlab.grade.promise import Silent, Unready
 from chatlab.lab.packets import decode
 
-__all__ = ["Client", "Closing", "Heard"]
+__all__ = ["Client", "Closing", "Heard", "why"]
 
 _T = TypeVar("_T")
 
@@ -94,8 +95,8 @@ class Client:
                     **options,
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = "it did not answer in time" if isinstance(error, TimeoutError) else _why(error)
-            raise Unready(f"the server opened no websocket for {self.name}: {why}") from None
+            reason = why(error)
+            raise Unready(f"the server opened no websocket for {self.name}: {reason}") from None
         self._reader = asyncio.create_task(self._read())
         opening = await self.wait(lambda: self.opening)
         if opening is None:
@@ -317,9 +318,12 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
+    """What went wrong with a connection, in a few words for a person."""
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"it answered with HTTP {error.status}"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return os.strerror(error.os_error.errno)
     return str(error) or type(error).__name__

@@ -12,7 +12,7 @@ from typing import Final
 
 from chatlab.grade.promise import Broken, Level, NotJudged, Promise, Silent, Unready
 from chatlab.grade.result import Report, Result, Verdict
-from chatlab.grade.target import Place, Target, reachable
+from chatlab.grade.target import Place, Target, silence
 from chatlab.grade.tokens import TokenError
 from chatlab.grade.users import Users
 
@@ -31,8 +31,8 @@ async def probe(place: Place, known: Sequence[str], *, timeout: float) -> Users:
     Raises `Unreachable` where there is none, `TokenError` where no token can be made.
     """
     for number, url in enumerate(place.urls):
-        if not await reachable(place.session, url, timeout):
-            raise Unreachable(f"nobody answers at {url}")
+        if reason := await silence(place.session, url, timeout):
+            raise Unreachable(f"nobody answers at {url}: {reason}")
         target = Target(place, ["nobody"], timeout=timeout)
         try:
             await target.socket(server=number)
@@ -200,7 +200,7 @@ class _Runner:
     async def _look_after(self, when: str) -> bool:
         """Whether the servers are still there; one that is not is started, where that can be."""
         for number, url in enumerate(self._place.urls):
-            if await reachable(self._place.session, url, self._timeout):
+            if not await silence(self._place.session, url, self._timeout):
                 continue
             target = Target(self._place, ())
             try:

@@ -15,13 +15,13 @@ from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 
-from chatlab.grade.client import Client
+from chatlab.grade.client import Client, why
 from chatlab.grade.control import Control
 from chatlab.grade.evidence import Redactor, Trace
 from chatlab.grade.promise import NotJudged, Unready
 from chatlab.grade.tokens import Tokens
 
-__all__ = ["NAMES", "Place", "Target", "reachable"]
+__all__ = ["NAMES", "Place", "Target", "silence"]
 
 NAMES: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 """What a trial's users are called in the evidence."""
@@ -152,7 +152,7 @@ class Target:
 
     async def reachable(self, server: int = 0) -> bool:
         """Whether the server answers HTTP at all."""
-        return await reachable(self.session, self.urls[server], self.timeout)
+        return not await silence(self.session, self.urls[server], self.timeout)
 
     async def close(self) -> None:
         """End the trace and close every client."""
@@ -162,10 +162,10 @@ class Target:
                 await asyncio.gather(*(client.close() for client in self._clients))
 
 
-async def reachable(session: aiohttp.ClientSession, url: str, timeout: float) -> bool:
-    """Whether anybody answers HTTP at `url` within `timeout` seconds."""
+async def silence(session: aiohttp.ClientSession, url: str, timeout: float) -> str:
+    """Why nobody answers HTTP at `url` within `timeout` seconds; empty where somebody does."""
     try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(timeout)) as answer:
-            return answer.status > 0
-    except (aiohttp.ClientError, OSError, TimeoutError):
-        return False
+        async with session.get(url, timeout=aiohttp.ClientTimeout(timeout)):
+            return ""
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return why(error)

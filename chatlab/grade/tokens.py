@@ -31,7 +31,7 @@ __all__ = [
 
 KINDS: Final[Mapping[str, str]] = {
     "good": "a token that the server takes",
-    "expired": "like a good one, but its time is over",
+    "expired": "like a good one, but its time is over: TTL is negative",
     "no-exp": "without `exp`",
     "no-iat": "without `iat`",
     "no-sub": "without the user's id",

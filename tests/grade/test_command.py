@@ -69,7 +69,7 @@ def test_nobody_there_is_exit_code_2_and_a_sentence(capsys: Captured) -> None:
     assert called("http://127.0.0.1:1", *only("admits")) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err == "chatlab grade: nobody answers at http://127.0.0.1:1\n"
+    assert told.err == "chatlab grade: nobody answers at http://127.0.0.1:1: Connection refused\n"
 
 
 def test_a_web_server_that_is_no_chat_is_exit_code_2_and_a_sentence(capsys: Captured) -> None:
