@@ -127,6 +127,7 @@ class Actions:
             raise Refused(f"There is nobody called “{user[:60]}”.")
         if stage.world.adapter == "stock":
             raise Refused("The stock servers know no bans: go back to chatlab's log first.")
+        self._require_valkey("Who is banned stands in the Valkey, which is away")
         await _blocking(lambda: set_banned(stage.world.store_url, user, banned))
         if guest is not None:
             guest.banned = banned
@@ -156,6 +157,7 @@ class Actions:
             raise Refused("The stock servers have no limits to switch.")
         if stage.world.limits == bool(on):
             return f"The limits are {'on' if on else 'off'} already."
+        self._require_valkey("A server does not start without its Valkey")
         await stage.rebuild("chatlab", limits=bool(on))
         return f"The limits are {'on' if on else 'off'}. The servers have started again."
 
@@ -165,10 +167,17 @@ class Actions:
         if number not in range(1, SERVERS + 1):
             raise Refused(f"There are servers 1 to {SERVERS}.")
         process = self._stage.world.servers[number - 1]
+        if how == "restart":
+            self._require_valkey("A server does not start without its Valkey")
         words = await self._process(f"server-{number}", f"Server {number}", process, how)
         if how == "restart" and number == 1:
             await self._stage.measure()
         return words
+
+    def _require_valkey(self, why: str) -> None:
+        store = self._stage.world.store
+        if store is None or not store.running or "valkey" in self._stage.frozen:
+            raise Refused(f"{why}. Start it or thaw it first.")
 
     async def valkey(self, how: str) -> str:
         store = self._stage.world.store
@@ -231,6 +240,7 @@ class Actions:
         names = {"chatlab": "chatlab, with its log", "stock": "stock python-socketio"}
         if stage.world.adapter == to:
             return f"The servers are {names[to]} already."
+        self._require_valkey("A server does not start without its Valkey")
         await stage.rebuild(to, limits=True)  # type: ignore[arg-type]
         return f"The servers are {names[to]} now."
 

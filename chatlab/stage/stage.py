@@ -227,8 +227,6 @@ class Stage:
         was_on = self.crowd.on
         await self.end_flood()
         await self.crowd.stop()
-        if "valkey" in self.frozen or (self.world.store and not self.world.store.running):
-            raise Refused("New servers need the Valkey. Start it first, or reset.")
         self.in_hand |= {"server-1", "server-2"}
         try:
             await asyncio.to_thread(self.world.build, adapter, limits)

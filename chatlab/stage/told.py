@@ -23,7 +23,7 @@ def title(part: str) -> str:
 
 
 def whole(stage: Stage) -> dict[str, Any]:
-    """Everything, now; see the messages of the stage in README.md beside this."""
+    """Everything, now; README.md beside this says what is in it."""
     entrance, record = stage.entrance, stage.checker.record
     return {
         "at": round(stage.clock(), 2),
