@@ -474,7 +474,7 @@ async def earned(name):
     command = [sys.executable, f"steps/{name}.py", "--port", "0"]
     start = partial(process, command=command, env={"CHATLAB_JWT_SECRET": SECRET}, name=name)
     with await asyncio.to_thread(start) as step:
-        return await grade(step.url, secret=SECRET, promises=TRIED, timeout=1)
+        return await grade(step.url, secret=SECRET, promises=TRIED, timeout=2)
 
 
 reports = await asyncio.gather(*(earned(f"step{number}") for number in range(6)))
