@@ -33,14 +33,14 @@ NBVAL = [
 # A whole cell, with its kernel's start where it is the first, is one test there.
 NBVAL_PYTEST = ["-p", "tests.nbval_parts", "--timeout=200", "-o", "asyncio_mode=strict"]
 
-# What runs beside the notebooks and all other tests: three lanes with those, each part after part.
-# They end at about the same time. The last one mostly waits: for timeouts that it grades, for pip.
+# What runs beside the notebooks and all other tests: with those three lanes, each part after part,
+# which take about equally long. Most of it waits: for timeouts, for a page, for pip.
 BESIDE = [
     {
         "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
-        "browser": ["tests/browser"],
+        "deploy": ["tests/deploy"],
     },
-    {"grade": ["tests/grade"], "deploy": ["tests/deploy"]},
+    {"browser": ["tests/browser"], "grade": ["tests/grade"]},
 ]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ CI = os.environ.get("CI", "").lower() in {"1", "true"}
 KEEP = os.environ.get("CHATLAB_SCREENSHOTS", "")
 FAILED = pytest.StashKey[bool]()
 
+# pytest leaves out what is marked so: a hundred lines of Playwright's own would stand between a
+# test and what it waited for in vain.
+for name, module in list(sys.modules.items()):
+    if name.startswith("playwright."):
+        module.__dict__["__tracebackhide__"] = True
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -34,7 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
         item.stash[FAILED] = True
