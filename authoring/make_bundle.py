@@ -256,18 +256,22 @@ def download(package: Package, registry: str) -> bytes:
 def save_source(root: Path, path: Path) -> None:
     """The repository itself, to clone from; left out where git has another lock, or not all."""
     wanted = [LOCK, "pyproject.toml", str(set_up.PEER / npm_packages.LOCK)]
-    for command in (
-        # Of a shallow clone nobody else can make a whole one.
-        ["sh", "-c", "test $(git rev-parse --is-shallow-repository) = false"],
-        ["git", "diff", "--quiet", "HEAD", "--", *wanted],
-        ["git", "bundle", "create", "--quiet", str(path), "HEAD"],
-    ):
-        try:
-            done = subprocess.run(command, cwd=root, capture_output=True, check=False)
-        except OSError:
-            return
-        if done.returncode:
-            return
+    # Of a shallow clone nobody else can make a whole one.
+    if git(root, "rev-parse", "--is-shallow-repository") == "false":
+        if git(root, "diff", "--quiet", "HEAD", "--", *wanted) is not None:
+            branch = git(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+            git(root, "bundle", "create", "--quiet", str(path), "HEAD", *filter(None, [branch]))
+
+
+def git(root: Path, *words: str) -> str | None:
+    """What git says; None where it does not, or fails."""
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return None if done.returncode else done.stdout.strip()
 
 
 def readme(found: dict[str, list[str]], source: bool) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 SIOCSIFFLAGS, IFF_UP_AND_RUNNING = 0x8914, 0x41
 # Addresses that are the same everywhere: with a network one of them is reached.
 OUTSIDE = (("1.1.1.1", 443), ("8.8.8.8", 53), ("2606:4700:4700::1111", 443))
-PATIENCE_S = 90
+PATIENCE_S = 400
 
 
 def main() -> int:

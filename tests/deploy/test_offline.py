@@ -52,7 +52,7 @@ def closed_network() -> list[str] | None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_with_a_bundle_a_fresh_checkout_opens_the_lab_and_the_stage_without_network(
     tmp_path: Path,
 ) -> None:
