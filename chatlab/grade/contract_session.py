@@ -90,7 +90,7 @@ async def refresh_same_user(target: Target) -> None:
     "`refresh-token` with a bad token is `invalid_token` or `token_expired`, and the session goes "
     "on.",
     users=1,
-    needs=("refresh-prolongs",),
+    needs=("refresh-prolongs", "send-acked"),
 )
 async def refresh_checked(target: Target) -> None:
     (alice,) = await target.joined(target.room(), 0)
@@ -107,7 +107,7 @@ async def refresh_checked(target: Target) -> None:
     AUTHENTICATION,
     _CONTRACT,
     "Narrower `rooms` in the new token make the socket leave the rooms that it lost.",
-    needs=("refresh-prolongs", "private-rooms"),
+    needs=("refresh-prolongs", "private-rooms", "delivered"),
 )
 async def refresh_narrows(target: Target) -> None:
     room = target.room("private-grade")

@@ -51,7 +51,8 @@ class Redactor:
     def __call__(self, text: str) -> str:
         """`text` without tokens and secrets."""
         text = _JWT.sub("<token>", text)
-        for secret, shown in self._secrets.items():
+        # A copy: tokens are made in threads.
+        for secret, shown in list(self._secrets.items()):
             if secret in text:
                 text = text.replace(secret, shown)
         return text

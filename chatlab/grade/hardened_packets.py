@@ -51,6 +51,7 @@ async def each_must_close(target: Target, door: Door, packets: Sequence[str], wh
     ERRORS,
     "A packet that does not parse closes its socket.",
     users=1,
+    needs=("join-acked",),
 )
 async def garbage_closes(target: Target, door: Door) -> None:
     packets = ["zzz", "9", "4", "4zzz", "42{}", "42[", '42["who"', '42"who"', "42[]", "43{}"]
@@ -192,6 +193,7 @@ async def one_identity(target: Target, door: Door) -> None:
     ERRORS,
     "A namespace that does not exist is refused by CONNECT_ERROR, and the socket may go on.",
     users=1,
+    needs=("join-acked",),
 )
 async def unknown_namespace(target: Target, door: Door) -> None:
     peer = await enter(target, door)
