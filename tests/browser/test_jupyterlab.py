@@ -96,7 +96,7 @@ CHAT = [
 
 
 async def test_the_chat_page_in_a_notebook_talks_with_a_python_client(
-    lab, open_page, screenshot
+    lab, open_page, screenshot, axe
 ) -> None:
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CHAT])
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
@@ -114,6 +114,7 @@ async def test_the_chat_page_in_a_notebook_talks_with_a_python_client(
     assert await shown.get_attribute("title") == "chat · its chat page, as alice in kitchen"
     chat = shown.content_frame
     await chat.locator("#messages .message-text", has_text="tea?").wait_for()
+    await axe(page, include=(".chatlab-page",))
     await chat.locator("#message-text").fill("yes, with milk")
     await chat.locator("#message-text").press("Enter")
     await notebook.done()
