@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import redis
 
 from chatlab import ChatClient
 from chatlab.lab import process
@@ -80,7 +81,11 @@ class InValkey(Store):
         return self.valkey.url
 
     def back_up(self) -> None:
-        shutil.copytree(self.valkey.folder / "appendonlydir", self.folder / "backup")
+        with redis.Redis.from_url(self.url) as asking:
+            asking.config_set("auto-aof-rewrite-percentage", 0)
+            assert asking.info("persistence")["aof_rewrite_in_progress"] == 0
+            shutil.copytree(self.valkey.folder / "appendonlydir", self.folder / "backup")
+            asking.config_set("auto-aof-rewrite-percentage", 100)
 
     def restore(self) -> None:
         self.valkey.kill()
