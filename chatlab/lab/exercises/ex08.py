@@ -49,7 +49,7 @@ _PATIENCE: Final = 0.7  # seconds for an answer; most take a hundredth of one
 _SHARED: Final = 20.0  # seconds for which the next check may use what the last one found
 _LIMIT: Final = 60.0  # seconds for a check: one that answers nothing is asked often
 _DIRECTORY: Final = "unknown-user-refused"  # this server admits whoever a token names
-_ERROR: Final = re.compile(r"[\w.]*(Error|Exception|Refused)\b")
+_ERROR: Final = re.compile(r"\b[A-Z]\w*(Error|Exception)\b")
 
 
 @check("what is sent is acknowledged, and reaches the others", task=1, lesson="08", limit=_LIMIT)
@@ -236,7 +236,7 @@ async def _running(source: Path, *options: str, name: str = "check 08") -> Async
 
 def _errors(server: Process) -> list[str]:
     """The lines in which an exception of the program's is named."""
-    return [line.strip() for line in server.logs() if _ERROR.match(line.strip())]
+    return [line.strip() for line in server.logs() if _ERROR.search(line)]
 
 
 def _imports(text: str) -> Iterator[str]:
