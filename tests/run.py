@@ -40,7 +40,7 @@ BESIDE = [
         "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
         "deploy": ["tests/deploy"],
     },
-    {"browser": ["tests/browser"], "grade": ["tests/grade"]},
+    {"browser": ["tests/browser"], "stage": ["tests/stage"], "grade": ["tests/grade"]},
 ]
 
 
