@@ -18,7 +18,8 @@ from tests.grade.broken import breaks
 
 reply = dispatch.Dispatch._reply
 append = memory.MemoryLog.append
-NAMES = "they look at the same ack"
+NUMBERS = "it expects the numbers of an undisturbed room"
+LEAVES = "it leaves a room"
 
 
 def unanswered(*names: str) -> None:
@@ -75,7 +76,7 @@ def nobody_is_served() -> None:
     serving.Serving._serve = lambda self, room, message, sender: None
 
 
-@breaks("ack-names-message")
+@breaks("ack-names-message", besides={"trimmed": "it finds its message by the id of the ack"})
 def the_ack_has_another_id() -> None:
     sent = chat._sent
 
@@ -110,7 +111,7 @@ def none_of_the_senders_sockets_is_served() -> None:
             if member.session.user == message.user
         }
         try:
-            serve(self, room, message, sender)
+            serve(self, room, message, None)
         finally:
             room.members.update(theirs)
 
@@ -133,7 +134,7 @@ def every_send_is_called_a_duplicate() -> None:
     chat._sent = lambda appended: msgspec.structs.replace(sent(appended), duplicate=True)
 
 
-@breaks("leave-acked")
+@breaks("leave-acked", besides={"refresh-narrows": LEAVES, "presence-named": LEAVES})
 def who_leaves_is_served_on() -> None:
     async def leave(self: Any, session: Any, name: str) -> None:
         session.left(name)
@@ -151,7 +152,7 @@ def messages_have_a_field_more() -> None:
     serving.encode_event = padded
 
 
-@breaks("seq-counts", besides={"join-newest": NAMES, "history-pages": NAMES})
+@breaks("seq-counts", besides={"join-newest": NUMBERS, "history-pages": NUMBERS})
 def a_number_is_lost_where_speakers_change() -> None:
     store = memory.MemoryLog._store
 

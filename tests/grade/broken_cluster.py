@@ -148,15 +148,15 @@ def the_second_server_hears_of_no_ban(server: ChatServer, number: int) -> None:
 @breaks("catch-up-elsewhere", **TWO)
 def the_first_server_knows_what_it_stored(server: ChatServer, number: int) -> None:
     append, snapshot = server.log.append, server.log.snapshot
-    texts: set[str] = set()
+    stored: set[tuple[str, str]] = set()
 
     def noted(room: str, user: str, text: str, *rest: Any) -> Any:
-        texts.add(text)
+        stored.add((room, text))
         return append(room, user, text, *rest)
 
     async def own(*args: Any, **asked: Any) -> Any:
         taken = await snapshot(*args, **asked)
-        mine = [message for message in taken.messages if message.text in texts]
+        mine = [message for message in taken.messages if (message.room, message.text) in stored]
         return taken if number else dataclasses.replace(taken, messages=mine)
 
     server.log.append, server.log.snapshot = noted, own

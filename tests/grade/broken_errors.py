@@ -21,6 +21,7 @@ from tests.grade.broken import Child, breaks
 
 reply, decode = dispatch.Dispatch._reply, dispatch.decode
 ODD = "it sends payloads that are refused"
+LEFT = "who has left asks as a stranger does"
 
 
 @breaks("empty-refused")
@@ -45,7 +46,9 @@ def refused(answer: Any) -> bool:
 
 @breaks(
     "failure-acked",
-    besides={"every-event-acked": ODD, "no-receipt-ahead": ODD, "key-with-other-text": ODD},
+    besides=dict.fromkeys(
+        ("every-event-acked", "no-receipt-ahead", "key-with-other-text", "user-of-token"), ODD
+    ),
 )
 def what_is_invalid_is_not_answered() -> None:
     dispatch.Dispatch._reply = lambda self, event, answer: (
@@ -78,7 +81,10 @@ def the_exceptions_text_is_sent() -> None:
     dispatch.decode = telling
 
 
-@breaks("goes-on", besides={"every-event-acked": ODD})
+@breaks(
+    "goes-on",
+    besides=dict.fromkeys(("every-event-acked", "no-receipt-ahead", "key-with-other-text"), ODD),
+)
 def what_is_invalid_ends_the_socket(server: ChatServer) -> None:
     def ending(self: Any, event: Any, answer: Any) -> bool:
         succeeded = reply(self, event, answer)
@@ -193,7 +199,7 @@ def rooms_may_bear_any_name() -> None:
     protocol._is_room = lambda room: bool(room)
 
 
-@breaks("not-in-room", besides={"leave-acked": "who has left asks like a stranger"})
+@breaks("not-in-room", besides=dict.fromkeys(("leave-acked", "refresh-narrows"), LEFT))
 def strangers_may_ask_who_is_in() -> None:
     require = rooms.Rooms.require
 

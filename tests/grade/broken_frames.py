@@ -14,7 +14,7 @@ WebSocket, Session = websocket.WebSocket, session.Session
 feed_data, closing = WebSocket.feed_data, WebSocket.close
 
 
-@breaks("frames-in-pieces")
+@breaks("frames-in-pieces", besides={"fragments-too-long": "it sends fragments"})
 def fragments_are_not_taken() -> None:
     masked = WebSocket._masked
 

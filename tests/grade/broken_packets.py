@@ -17,7 +17,7 @@ failed, received, arrived = Session._failed, StrictServer._received, dispatch.Di
 PRESENCE = "one of the ways to end is a packet that does not parse"
 
 
-@breaks("garbage-closes")
+@breaks("garbage-closes", besides={"nobody-lingers": PRESENCE})
 def garbage_is_passed_over() -> None:
     def tolerant(self: Any, error: Exception) -> None:
         if str(error) not in ("a client sends no such Engine.IO packet", "not a Socket.IO packet"):

@@ -16,6 +16,11 @@ Session, Probe, Engine = session.Session, session.Probe, engine.StrictEngine
 receive_body, wake, read = Session.receive_body, Session._wake, engine._read
 
 
+def too_large(request: web.Request, limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise engine._TooLarge
+
+
 @breaks("many-packets-in-a-body")
 def more_than_sixteen_packets_are_dropped() -> None:
     async def dropping(self: Any, packets: list[str]) -> None:
@@ -28,6 +33,7 @@ def more_than_sixteen_packets_are_dropped() -> None:
 @breaks("body-in-pieces")
 def a_body_is_read_once() -> None:
     async def once(request: web.Request, limit: int) -> str:
+        too_large(request, limit)
         return (await request.content.readany()).decode()
 
     engine._read = once
@@ -36,6 +42,7 @@ def a_body_is_read_once() -> None:
 @breaks("half-a-body")
 def half_a_body_is_a_body() -> None:
     async def whatever(request: web.Request, limit: int) -> str:
+        too_large(request, limit)
         body = b""
         try:
             async for chunk in request.content.iter_any():
@@ -146,7 +153,11 @@ def polling_goes_on_after_the_upgrade() -> None:
 
 @breaks("upgrade-that-fails")
 def a_failed_upgrade_ends_the_session() -> None:
-    Probe.ended = lambda self, reason: self._session.ended(reason)
+    def ended(self: Any, reason: str) -> None:
+        if not self._session.upgraded:
+            self._session.ended(reason)
+
+    Probe.ended = ended
 
 
 @breaks("one-websocket")
@@ -161,6 +172,7 @@ def the_last_websocket_wins() -> None:
     def received(self: Any, data: Any) -> None:
         if data == "2probe":
             self.websocket.send([frame(b"3probe")])
+            self._step = "5"
             if not self._session.upgraded:
                 self._session.probed()
         elif data == "5":

@@ -17,7 +17,7 @@ from tests.grade import broken
 from tests.grade.broken import Mutation
 from tests.grade.broken_trial import Servers, complaints, judge, others, serving, with_needs
 
-AT_ONCE = 3
+AT_ONCE = 5
 
 
 async def row(servers: Servers, mutation: Mutation, folder: Path, url: str) -> list[str]:
