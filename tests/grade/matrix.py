@@ -1,6 +1,6 @@
 """Every mutation against every promise of other concerns: `python -m tests.grade.matrix [NAME …]`.
 
-The tests try a few of them beside each mutation; this takes about twenty minutes. It ends with 1
+The tests try a few of those beside each mutation; this takes about six minutes. It ends with 1
 where a promise of an unrelated concern is broken.
 """
 
