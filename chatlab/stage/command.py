@@ -14,9 +14,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -37,6 +38,7 @@ __all__ = ["PORT", "main"]
 
 PORT: Final = 3200
 _TRIES: Final = 50
+_ENDS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def main(arguments: Sequence[str], prog: str = "chatlab demo") -> int:
@@ -84,7 +86,8 @@ def _demo(given: argparse.Namespace) -> int:
 async def _run(host: str | None, port: int | None, *, browser: bool) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    signals = [getattr(signal, name) for name in _ENDS if hasattr(signal, name)]
+    for number in signals:
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt comes instead
             loop.add_signal_handler(number, stopping.set)
     async with contextlib.AsyncExitStack() as stack:
@@ -102,11 +105,12 @@ async def _run(host: str | None, port: int | None, *, browser: bool) -> None:
             )
         sys.stdout.write("Ctrl-C ends it.\n")
         sys.stdout.flush()
-        if browser:
-            await asyncio.to_thread(_open, address)
+        if browser and _has_screen():
+            # Not waited for: some browsers return when they are closed.
+            threading.Thread(target=_open, args=(address,), daemon=True).start()
         await stopping.wait()
         # A second one ends a stage that does not end by itself.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
 
@@ -208,7 +212,12 @@ def _why_not(host: str, port: int, error: OSError) -> str:
     return f"port {port} of {host} cannot be had: {error.strerror or error}"
 
 
-def _open(address: str) -> Any:
+def _has_screen() -> bool:
+    """Whether a browser would have a window: one in this terminal helps nobody."""
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in names)
+
+
+def _open(address: str) -> None:
     with contextlib.suppress(webbrowser.Error, OSError):
-        return webbrowser.open(address)
-    return False
+        webbrowser.open(address)

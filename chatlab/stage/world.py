@@ -37,7 +37,7 @@ _CHATLAB: Final = (
     *("--presence-ttl", "5", "--trusted-proxy", "127.0.0.1", "--log-level", "warning"),
     *("--max-connections-per-address", "100"),
 )
-_START: Final = 12.0  # seconds in which a part has to be there
+_START: Final = 20.0  # seconds in which a part has to be there
 
 
 class Route:
