@@ -49,6 +49,7 @@ class Peer:
     """What both transports have in common. `events` are those that came so far, as `[name, …]`.
 
     `sid` is the Socket.IO one, None before CONNECT; the Engine.IO one stands in `handshake`.
+    `headers` go with each request: a balancer's cookie, where one is in front of several servers.
     """
 
     def __init__(self, door: Door, who: str, handshake: dict[str, Any]) -> None:
@@ -57,6 +58,7 @@ class Peer:
         self.handshake = handshake
         self.sid: str | None = None
         self.events: list[list[Any]] = []
+        self.headers: list[tuple[str, str]] = []
         self._acks: dict[int, Any] = {}
         self._calls = 0
 
@@ -183,6 +185,8 @@ class Polling(Peer):
         super().__init__(door, who, json.loads(first[1:]))
         self.url = endpoint(door, "polling", self.handshake["sid"])
         self.read: deque[str] = deque(rest)
+        if "set-cookie" in opening.headers:
+            self.headers = [("Cookie", opening.headers["set-cookie"].partition(";")[0])]
 
     @classmethod
     async def open(cls, door: Door, who: str) -> Polling:
@@ -194,11 +198,11 @@ class Polling(Peer):
 
     async def get(self) -> Answer:
         """One poll."""
-        return await self.door.ask(self.who, "GET", self.url)
+        return await self.door.ask(self.who, "GET", self.url, None, *self.headers)
 
-    async def post(self, body: str | bytes, **headers: str) -> Answer:
+    async def post(self, body: str | bytes) -> Answer:
         """One body, as it is."""
-        return await self.door.ask(self.who, "POST", self.url, body, **headers)
+        return await self.door.ask(self.who, "POST", self.url, body, *self.headers)
 
     async def bare(self, patience: float | None = None) -> str | bytes:
         while not self.read:
@@ -229,13 +233,13 @@ class Polling(Peer):
         socket = Socket(self.door, self.who, ws, self.handshake)
         socket.sid, socket.events, socket.read = self.sid, self.events, self.read
         socket._calls, socket._acks = self._calls, self._acks
+        socket.headers = self.headers
         return socket
 
     async def probe(self) -> WebSocket:
         """A websocket for this session whose probe was answered. Raises `Refused`, `Gone`."""
-        ws = await WebSocket.open(
-            self.door, self.who, endpoint(self.door, "websocket", self.handshake["sid"])
-        )
+        address = endpoint(self.door, "websocket", self.handshake["sid"])
+        ws = await WebSocket.open(self.door, self.who, address, self.headers)
         await ws.send("2probe")
         answer = await ws.frame()
         if answer is None or answer.payload != b"3probe":

@@ -108,14 +108,16 @@ async def body_in_pieces(target: Target, door: Door) -> None:
     peer = await enter(target, door, way="polling")
     body = f'4277["join-room","{target.room()}"]'.encode()
     line = await door.line("alice")
-    await line.send(line.head("POST", peer.url, body) + body[:10])
+    await line.send(line.head("POST", peer.url, body, peer.headers) + body[:10])
     await asyncio.sleep(0.05)
     await line.send(body[10:])
     answer = await line.answer()
     must(answer.status == 200, f"a body in two segments should be taken, not {answer.status}")
     await _acked(peer, 77, "an event whose body came in two segments")
     body = f'4278["join-room","{target.room()}"]'.encode()
-    await line.send(line.head("POST", peer.url, body, [("Transfer-Encoding", "chunked")]))
+    await line.send(
+        line.head("POST", peer.url, body, [("Transfer-Encoding", "chunked"), *peer.headers])
+    )
     for piece in (body[:10], body[10:], b""):
         await line.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         await asyncio.sleep(0.02)
@@ -143,7 +145,9 @@ async def half_a_body(target: Target, door: Door) -> None:
     peer = await joined(target, door, room, 1, way="polling")
     line = await door.line("bob")
     body = b'4281["send-message",{"text":"cut"}]' + SEPARATOR.encode() + b'42["send-mess'
-    await line.send(line.head("POST", peer.url, headers=[("Content-Length", "999")]) + body)
+    await line.send(
+        line.head("POST", peer.url, headers=[("Content-Length", "999"), *peer.headers]) + body
+    )
     await asyncio.sleep(0.05)
     line.abort()
     with contextlib.suppress(Gone, TimeoutError):
@@ -161,10 +165,10 @@ async def half_a_body(target: Target, door: Door) -> None:
 async def two_polls(target: Target, door: Door) -> None:
     peer = await enter(target, door, way="polling")
     first, second = await door.line("alice"), await door.line("alice")
-    await first.send(first.head("GET", peer.url))
+    await first.send(first.head("GET", peer.url, headers=peer.headers))
     await asyncio.sleep(0.1)
     try:
-        answer = await second.request("GET", peer.url)
+        answer = await second.request("GET", peer.url, headers=peer.headers)
     except TimeoutError:
         raise Broken(
             "a second poll should be refused at once, and waits beside the first"
@@ -181,7 +185,7 @@ async def two_polls(target: Target, door: Door) -> None:
 async def poll_ends_with_session(target: Target, door: Door) -> None:
     peer = await enter(target, door, way="polling")
     line = await door.line("alice")
-    await line.send(line.head("GET", peer.url))
+    await line.send(line.head("GET", peer.url, headers=peer.headers))
     await asyncio.sleep(0.05)
     await peer.post("1")
     try:
@@ -203,7 +207,7 @@ async def cut_poll(target: Target, door: Door) -> None:
     talker = await joined(target, door, room, 0)
     peer = await joined(target, door, room, 1, way="polling")
     line = await door.line("bob")
-    await line.send(line.head("GET", peer.url))
+    await line.send(line.head("GET", peer.url, headers=peer.headers))
     await asyncio.sleep(0.1)
     line.abort()
     await asyncio.sleep(0.1)

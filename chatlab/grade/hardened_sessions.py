@@ -161,9 +161,8 @@ async def forwarded_for(target: Target, door: Door) -> None:
             raise NotJudged("the door could not be crowded")
         admitted = 0
         for last in range(1, 5):
-            hop = f"203.0.113.{last}"
-            address = endpoint(door, "polling")
-            answer = await door.ask("mallory", "GET", address, X_Forwarded_For=hop)
+            hop = ("X-Forwarded-For", f"203.0.113.{last}")
+            answer = await door.ask("mallory", "GET", endpoint(door, "polling"), None, hop)
             admitted += answer.status == 200
         # While the first of the crowd leave, for having waited too long, others may come.
         must(admitted < 4, "another X-Forwarded-For should not open a door that is shut")

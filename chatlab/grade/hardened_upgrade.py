@@ -42,7 +42,9 @@ async def upgrade_keeps_order(target: Target, door: Door) -> None:
     # The poll that waits when the websocket comes, as the official client has one.
     polls = asyncio.create_task(_poll_on(peer))
     await say()
-    ws = await WebSocket.open(door, "bob", endpoint(door, "websocket", peer.handshake["sid"]))
+    ws = await WebSocket.open(
+        door, "bob", endpoint(door, "websocket", peer.handshake["sid"]), peer.headers
+    )
     await say()
     await ws.send("2probe")
     answer = await ws.frame()
@@ -155,7 +157,7 @@ async def one_websocket(target: Target, door: Door) -> None:
     peer = await joined(target, door, room, 0)
     try:
         ws = await WebSocket.open(
-            door, "mallory", endpoint(door, "websocket", peer.handshake["sid"])
+            door, "mallory", endpoint(door, "websocket", peer.handshake["sid"]), peer.headers
         )
     except Refused:
         pass

@@ -136,17 +136,21 @@ class Door:
         raise NotJudged(f"nobody listens any more: {failed}")
 
     async def ask(
-        self, who: str, method: str, target: str, body: str | bytes | None = None, **headers: str
+        self,
+        who: str,
+        method: str,
+        target: str,
+        body: str | bytes | None = None,
+        *headers: tuple[str, str],
     ) -> Answer:
-        """One request on a connection of its own; `_` in a header's name stands for `-`.
+        """One request on a connection of its own.
 
         Raises `TimeoutError`, or `ConnectionError` where the answer is none.
         """
         line = await self.line(who)
         try:
             data = body.encode() if isinstance(body, str) else body
-            named = [(name.replace("_", "-"), value) for name, value in headers.items()]
-            return await line.request(method, target, data, named)
+            return await line.request(method, target, data, headers)
         finally:
             line.abort()
 
