@@ -335,18 +335,20 @@ async with ChatClient(chat, chat.token("bob")) as bob:
 
 # %%
 server = ChatServer(Settings(dev=True, jwt_secret=SECRET, storage="memory://"))
+events = []
 
 
 @server.use_event
-async def tell_every_event(event, proceed):
+async def note_every_event(event, proceed):
     ack = await proceed()
-    print(event.name, "· ok:", ack.ok)
+    events.append((event.name, ack.ok))
     return ack
 
 
-with background(server.app, name="with a middleware") as own:
+async with background(server.app, name="with a middleware") as own:
     async with ChatClient(own, own.token("alice")) as alice:
         await alice.join("general")
+events
 
 # %% [markdown]
 # ### See it in a browser
