@@ -124,9 +124,11 @@ def report() -> Report:
             _sqlite(),
             _port(),
             _jupyterlab(),
-            _part("Valkey", _valkey(), "lessons 04 to 06 keep the results that are stored in them"),
-            _part("Balancer", _balancer(), "lesson 05 keeps the stored results of its balancer"),
-            _part("Node.js", _node(), "the JavaScript cells and tests are not run; nothing else"),
+            _part("Valkey", _valkey(), "lessons 04 to 06 and 08 keep the results that are stored"),
+            _part(
+                "Balancer", _balancer(), "lessons 05, 06 and 08 keep the results that are stored"
+            ),
+            _part("Node.js", _node(), "lesson 08 keeps the stored results of its Node server"),
             _part("Browser", _browser(), "the demonstration opens in whatever browser you name"),
             _part("uvloop", _version("uvloop"), "the server runs on asyncio's own loop, slower"),
         ]
