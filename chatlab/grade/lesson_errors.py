@@ -104,8 +104,11 @@ async def cause_not_sent(target: Target) -> None:
 )
 async def goes_on(target: Target) -> None:
     alice, bob = await target.joined(target.room(), 0, 1)
-    for _what, payload in ODD:
-        await alice.begin("send-message", payload)
+    numbers = [await alice.begin("send-message", payload) for _what, payload in ODD]
+    # Whether each of them is answered is judged elsewhere.
+    await alice.wait(lambda: all(number in alice.acks for number in numbers) or None, 1.0)
+    await asyncio.sleep(0.3)
+    must(alice.closing is None, "the socket was closed for it")
     ack = await alice.ask("send-message", {"text": "still here"})
     must(is_yes(ack), "a good message after bad ones was not acked with `ok: true`")
     await bob.expect_text("still here")
