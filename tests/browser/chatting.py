@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from playwright.async_api import Locator, Page, expect
 
+PATIENCE = 15_000  # ms; a slow machine, and a page that backs off before it comes back
+
 # What a browser complains of when a test cuts its line or stops its server.
 CUT = (r"WebSocket connection to", r"ERR_", r"Failed to load resource")
 
@@ -27,7 +29,8 @@ class Talk:
 
     async def state(self, name: str) -> None:
         """Wait until the connection is in this state."""
-        await expect(self.page.locator("#connection")).to_have_attribute("data-state", name)
+        connection = self.page.locator("#connection")
+        await expect(connection).to_have_attribute("data-state", name, timeout=PATIENCE)
 
     @property
     def texts(self) -> Locator:
@@ -36,7 +39,7 @@ class Talk:
 
     async def reads(self, *texts: str) -> None:
         """Wait until exactly these messages are shown, in this order."""
-        await expect(self.texts).to_have_text(list(texts))
+        await expect(self.texts).to_have_text(list(texts), timeout=PATIENCE)
 
     def tick(self, text: str) -> Locator:
         """The tick of one's own message with this text, stored or on its way."""
@@ -47,7 +50,7 @@ class Talk:
 
     async def ticked(self, text: str, state: str) -> None:
         """Wait until one's own message has this tick."""
-        await expect(self.tick(text)).to_have_attribute("data-state", state)
+        await expect(self.tick(text)).to_have_attribute("data-state", state, timeout=PATIENCE)
 
     def notice(self, key: str) -> Locator:
         """The notice with this key, shown or not."""

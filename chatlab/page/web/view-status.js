@@ -20,25 +20,28 @@ export class Notices {
   show(key, { text, kind = "warn", until = 0, stay = false, actions = [], close = false }) {
     const known = this.#shown.get(key);
     const words = [text].flat().map((part) => part.textContent ?? part).join("");
+    const looks = JSON.stringify([kind, words, close, actions.map(([label]) => label)]);
+    if (known?.looks === looks) {
+      // The same again, later: a button that somebody is about to press stays where it is.
+      Object.assign(known, { until, stay, actions });
+      this.#count();
+      return;
+    }
     const count = make("span", { className: "countdown", attributes: { "aria-hidden": "true" } });
     const element = make("div", { className: `notice notice-${kind} row` },
       make("span", { className: "notice-text" }, ...[text].flat(), count));
     element.dataset.key = key;
-    for (const [label, does] of actions) {
-      element.append(make("button", { type: "button", className: "button button-small", textContent: label, onclick: does }));
-    }
-    if (close) {
-      element.append(make("button", {
-        type: "button", className: "button button-small button-quiet", textContent: "Close", onclick: () => this.hide(key),
-      }));
-    }
+    const button = (textContent, onclick, more = "") =>
+      element.append(make("button", { type: "button", className: `button button-small ${more}`, textContent, onclick }));
+    actions.forEach(([label], index) => button(label, () => this.#shown.get(key)?.actions[index][1]()));
+    if (close) button("Close", () => this.hide(key), "button-quiet");
     const focused = known?.element.contains(document.activeElement);
     if (known) known.element.replaceWith(element);
     else this.#place.append(element);
     if (focused) element.querySelector("button")?.focus();
-    this.#shown.set(key, { element, count, until, stay, words });
+    this.#shown.set(key, { element, count, until, stay, actions, looks });
     this.#count();
-    if (known?.words !== words) say(words);
+    say(words);
   }
 
   /** Take a notice away. */
