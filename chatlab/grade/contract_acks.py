@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from chatlab.grade.judge import ISO, must, must_be_envelope, must_say_no, must_say_yes
@@ -112,7 +111,7 @@ async def leave_acked(target: Target) -> None:
         )
     await alice.say("among ourselves")
     await alice.ask("who", {"room": room})
-    await asyncio.sleep(0.3)
+    await target.quiet()
     for person in (bob, carol):
         must("among ourselves" not in person.texts, f"{person.name}, who had left, received it")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from chatlab.grade.judge import must, must_say_no, must_say_yes
@@ -48,7 +47,7 @@ async def key_stores_once(target: Target) -> None:
         must_say_yes(await alice.answer(number), "a message with a key")
     await alice.say("marker", room=room)
     await bob.expect_text("marker")
-    await asyncio.sleep(0.2)
+    await target.quiet()
     count = bob.texts.count("once")
     must(count == 1, f"one message, sent four times with one key, was delivered {count} times")
 

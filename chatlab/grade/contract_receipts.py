@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -119,7 +118,7 @@ async def typing_told(target: Target) -> None:
     must(told == wanted, f"`typing` came as {told!r}")
     await bob.say("marker")
     await alice.expect_text("marker")
-    await asyncio.sleep(0.1)
+    await target.quiet()
     must(not alice.of("typing"), "`typing` came back to its sender")
 
 

@@ -34,7 +34,7 @@ async def send_to_last_room(target: Target) -> None:
     await alice.say("to the first", room=first)
     await carol.expect_text("to the last")
     await bob.expect_text("to the first")
-    await asyncio.sleep(0.2)
+    await target.quiet()
     must(carol.texts == ["to the last"], f"the last room received {carol.texts}")
     must(bob.texts == ["to the first"], f"the first room received {bob.texts}")
 
@@ -98,7 +98,7 @@ async def rejoin_silent(target: Target) -> None:
     await second.close()
     await bob.say("marker")
     await alice.expect_text("marker")
-    await asyncio.sleep(0.2)
+    await target.quiet()
     must(len(alice.of("user-joined")) == 1, f"it came {len(alice.of('user-joined'))} times")
     must(not alice.of("user-left"), "somebody who is still there was said to have left")
 
@@ -121,7 +121,7 @@ async def presence_named(target: Target) -> None:
         await bob.ask("leave-room", room)
     told = await alice.expect("user-left")
     must(told == wanted, f"`user-left` came as {told!r}")
-    await asyncio.sleep(0.2)
+    await target.quiet()
     heard = [event for bob in bobs for event in (*bob.of("user-joined"), *bob.of("user-left"))]
     must(not heard, "a user was told of themself")
 

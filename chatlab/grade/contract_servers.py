@@ -74,7 +74,7 @@ async def announced_once_across_servers(target: Target) -> None:
     await bobs[0].close()
     await bobs[1].say("marker")
     await alice.expect_text("marker")
-    await asyncio.sleep(0.3)
+    await target.quiet()
     must(len(alice.of("user-joined")) == 1, "the second server announced them again")
     must(not alice.of("user-left"), "who is still on the other server was said to have left")
     await bobs[1].close()

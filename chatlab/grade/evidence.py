@@ -76,6 +76,11 @@ class Trace:
         shown = shortened(self._redact(text[:_SEARCHED]), len(text) - len(text[:_SEARCHED]))
         self._packets.append(Packet(time.monotonic() - self._began, who, way, shown))
 
+    @property
+    def count(self) -> int:
+        """How many packets and remarks there are."""
+        return len(self._packets)
+
     def remark(self, text: str) -> None:
         """Note what is no packet: a command that was run, a wait."""
         self.add("grade", "·", text)

@@ -5,8 +5,6 @@ Rooms are joined by their bare name and messages carry only a text, as the lesso
 
 from __future__ import annotations
 
-import asyncio
-
 from chatlab.grade.judge import ISO, must, must_say_yes
 from chatlab.grade.promise import ACKNOWLEDGEMENTS, Level, promise
 from chatlab.grade.target import Target
@@ -58,7 +56,7 @@ async def acked_once(target: Target) -> None:
         await alice.answer(number)
     # A second answer would come before the answer to what is asked after it, or shortly after.
     await alice.say("three")
-    await asyncio.sleep(0.3)
+    await target.quiet()
     for number in numbers:
         must(len(alice.acks[number]) == 1, f"ack {number} came {len(alice.acks[number])} times")
 
@@ -146,5 +144,5 @@ async def sender_skipped(target: Target) -> None:
     await bob.expect_text("mine")
     await bob.say("yours")
     await alice.expect_text("yours")
-    await asyncio.sleep(0.2)
+    await target.quiet()
     must("mine" not in alice.texts, "the sender received the own message")

@@ -6,8 +6,6 @@ Contract.
 
 from __future__ import annotations
 
-import asyncio
-
 from chatlab.grade.judge import must, must_refuse
 from chatlab.grade.promise import AUTHENTICATION, Level, NotJudged, promise
 from chatlab.grade.target import Target
@@ -166,7 +164,7 @@ async def stranger_deaf(target: Target) -> None:
         await stranger.emit("send-message", {"text": f"from {stranger.name}"})
     await alice.say("between us")
     await bob.expect_text("between us")
-    await asyncio.sleep(0.3)
+    await target.quiet()
     for stranger in strangers:
         heard = stranger.heard or stranger.acks
         must(not heard, "a socket that was not let in received events")

@@ -107,7 +107,7 @@ async def goes_on(target: Target) -> None:
     numbers = [await alice.begin("send-message", payload) for _what, payload in ODD]
     # Whether each of them is answered is judged elsewhere.
     await alice.wait(lambda: all(number in alice.acks for number in numbers) or None, 1.0)
-    await asyncio.sleep(0.3)
+    await target.quiet()
     must(alice.closing is None, "the socket was closed for it")
     ack = await alice.ask("send-message", {"text": "still here"})
     must(is_yes(ack), "a good message after bad ones was not acked with `ok: true`")
@@ -130,7 +130,7 @@ async def stranger_unheard(target: Target) -> None:
     await outsider.wait(lambda: outsider.acks.get(number), 1.0)
     await alice.say("marker")
     await bob.expect_text("marker")
-    await asyncio.sleep(0.3)
+    await target.quiet()
     for person in (alice, bob, listener):
         must("let me in" not in person.texts, f"{person.name} received it")
 
@@ -182,7 +182,7 @@ async def stays_up(target: Target) -> None:
         await last.emit("send-message", {"text": "no ack wanted"})
         await last.begin("join-room")
         await last.begin("send-message")
-        await asyncio.sleep(0.3)
+        await target.quiet()
     except NotJudged:
         # A client was not let in any more: because there is nobody left to let it in?
         if await target.reachable():

@@ -28,7 +28,7 @@ async def room_keeps(target: Target) -> None:
     dave = await target.enter(3)
     await alice.say("for this room")
     await bob.expect_text("for this room")
-    await asyncio.sleep(0.3)
+    await target.quiet()
     for person in (carol, dave):
         must("for this room" not in person.texts, f"{person.name}, who is not in it, received it")
 
@@ -151,7 +151,7 @@ async def _talk_on_both(target: Target) -> tuple[list[Client], set[str]]:
         everything = await person.wait(lambda p=person: said <= set(p.texts) or None)  # type: ignore[misc]
         if everything is None:
             raise Silent(f"{person.name} did not receive every message")
-    await asyncio.sleep(0.2)
+    await target.quiet()
     return listeners, said
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +26,9 @@ __all__ = ["NAMES", "Place", "Target", "silence"]
 
 NAMES: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 """What a trial's users are called in the evidence."""
+
+_MOMENT: Final = 0.3  # seconds in which a server sends what it should not
+_MOMENTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,15 @@ class Target:
         for client in clients:
             await client.join(room)
         return clients
+
+    async def quiet(self) -> None:
+        """Wait until nothing has come for a moment, a longer one where the machine is busy."""
+        for _ in range(_MOMENTS):
+            before, began = self.trace.count, time.monotonic()
+            await asyncio.sleep(_MOMENT)
+            late = time.monotonic() - began - _MOMENT
+            if self.trace.count == before and late < _MOMENT / 4:
+                return
 
     async def control(self, *words: str) -> None:
         """Have `--control` do something. Raises `NotJudged` where it cannot."""
