@@ -1,4 +1,4 @@
-"""One stage for the tests of a module, put back to its start before each of them."""
+"""One stage for all tests, put back to its start before each that finds it otherwise."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(needs_parts)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running() -> Iterator[Demo]:
     with demo("--host", "127.0.0.1") as found:
         yield found
@@ -48,8 +48,10 @@ async def stage(running: Demo, http: aiohttp.ClientSession) -> AsyncIterator[OnS
     """The stage as at its start."""
     on = await OnStage(running, http).enter()
     try:
-        await on.do("reset")
-        await on.until(lambda: on.state["busy"] is None and on.state["ready"])
+        await on.do("record")
+        if not on.as_new():
+            await on.do("reset")
+        await on.until(lambda: on.state["busy"] is None and on.as_new())
         on.messages.clear()
         yield on
     finally:

@@ -207,6 +207,21 @@ class OnStage:
         """A number of the verdict."""
         return next(int(row["count"]) for row in self.verdict["rows"] if row["rule"] == rule)
 
+    def as_new(self) -> bool:
+        """Whether everything is as at the start."""
+        processes = ("balancer", "server-1", "server-2", "valkey", "wire-a", "wire-b")
+        return (
+            self.state["ready"]
+            and all(self.part(name)["mood"] == "good" for name in processes)
+            and self.state["adapter"] == "chatlab"
+            and self.state["limits"]
+            and not self.state["flood"]["on"]
+            and not self.state["crowd"]["on"]
+            and not any(w["banned"] or w["token"] != "good" for w in self.state["windows"])
+            and (self.state["door"] is None or self.state["door"]["open"])
+            and self.verdict["counts"]["sent"] == 0
+        )
+
     def sitting(self, name: str) -> ChatClient:
         """Somebody in a window: chatlab's own client in place of the page."""
         url = urlsplit(self.window(name)["url"])

@@ -13,19 +13,6 @@ from chatlab.stage.script import SCRIPT
 from tests.stage.running import Demo, OnStage
 
 
-def _as_new(stage: OnStage) -> bool:
-    processes = ("balancer", "server-1", "server-2", "valkey", "wire-a", "wire-b")
-    return (
-        all(stage.part(name)["mood"] == "good" for name in processes)
-        and stage.state["adapter"] == "chatlab"
-        and stage.state["limits"]
-        and not stage.state["flood"]["on"]
-        and not stage.state["crowd"]["on"]
-        and not any(w["banned"] or w["token"] != "good" for w in stage.state["windows"])
-        and stage.verdict["counts"]["sent"] == 0
-    )
-
-
 async def _speaks(stage: OnStage) -> None:
     async with stage.sitting("a") as alice, stage.sitting("b") as bob:
         assert (await alice.join("stage")).seq == 0
@@ -46,7 +33,7 @@ async def test_a_wrecked_stage_is_as_new_after_one_click(stage: OnStage) -> None
     await stage.do("server", number=2, how="freeze")
     await stage.do("valkey", how="freeze")
     await stage.do("reset")
-    assert _as_new(stage), stage.state
+    assert stage.as_new(), stage.state
     await _speaks(stage)
 
 
@@ -55,7 +42,7 @@ async def test_from_the_stock_servers_without_valkey_too(stage: OnStage) -> None
     await stage.do("valkey", how="kill")
     assert "Valkey" in await stage.refused("adapter", to="chatlab")
     await stage.do("reset")
-    assert _as_new(stage), stage.state
+    assert stage.as_new(), stage.state
     await _speaks(stage)
 
 
@@ -70,7 +57,7 @@ async def test_what_waits_is_thrown_away_and_many_resets_are_one(stage: OnStage)
     assert statuses[3:] == [200] * 5
     assert all(status in (200, 409) for status in statuses)
     assert sum(m["type"] == "state" and m["busy"] is not None for m in stage.messages) < 12
-    await stage.until(lambda: _as_new(stage))
+    await stage.until(stage.as_new)
 
 
 async def test_everything_clicked_at_once_breaks_nothing(stage: OnStage) -> None:
@@ -85,7 +72,7 @@ async def test_everything_clicked_at_once_breaks_nothing(stage: OnStage) -> None
     assert {status for status, _ in answers} <= {200, 409}
     assert not any("did not work" in answer.get("error", "") for _, answer in answers)
     await stage.do("reset")
-    await stage.until(lambda: _as_new(stage))
+    await stage.until(stage.as_new)
     await _speaks(stage)
 
 
@@ -93,13 +80,16 @@ async def test_a_part_that_dies_by_itself_is_shown_and_can_be_put_back(
     stage: OnStage, running: Demo
 ) -> None:
     of_stage = psutil.Process(running.process.pid).children(recursive=True)
-    server = next(p for p in of_stage if "serve" in p.cmdline() and "chatlab" in p.cmdline())
-    caddy = next(p for p in of_stage if "caddy" in p.name() and "balancer" in " ".join(p.cmdline()))
+    # Not their watchdogs, which have the same words in their command lines.
+    lines = {p: p.cmdline() for p in of_stage}
+    programs = {p: line for p, line in lines.items() if not any("child.py" in w for w in line)}
+    server = next(p for p, line in programs.items() if "serve" in line)
+    caddy = next(p for p, line in programs.items() if "chatlab-balancer-" in " ".join(line))
     os.kill(server.pid, signal.SIGSEGV)
     os.kill(caddy.pid, signal.SIGKILL)
     await stage.until(lambda: len(stage.notices()) == 2)
     assert all("by itself" in notice for notice in stage.notices())
     await stage.until(lambda: stage.part("balancer")["mood"] == "bad")
     await stage.do("reset")
-    await stage.until(lambda: _as_new(stage))
+    await stage.until(stage.as_new)
     await _speaks(stage)
