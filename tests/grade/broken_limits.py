@@ -92,7 +92,7 @@ def the_limit_has_another_code() -> None:
     RateLimited.code = "too_many"
 
 
-@breaks("retry-after-true")
+@breaks("retry-after-true", rate=0.2)
 def a_wait_of_a_millisecond_is_told() -> None:
     dispatch.refused = limits.refused = lambda wait: RateLimited(retry_after=0.001)
 

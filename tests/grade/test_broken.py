@@ -72,7 +72,10 @@ async def _all(servers: Servers, asked: list[str], folder: Path, url: str) -> di
 
     async def one(mutation: Mutation) -> None:
         async with slots:
-            wrong[mutation.name] = await _one(servers, mutation, folder, url)
+            try:
+                wrong[mutation.name] = await _one(servers, mutation, folder, url)
+            except Exception as error:  # of this one; the others are judged all the same
+                wrong[mutation.name] = [f"{type(error).__name__}: {error}"]
 
     async with asyncio.TaskGroup() as group:
         for name in asked:
