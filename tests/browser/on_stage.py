@@ -100,6 +100,14 @@ class OnStage:
             await self.connected(seat)
         return self
 
+    async def begun(self) -> OnStage:
+        """Wait until the stage is ready for a test: what another one left broken is reset."""
+        await expect(self.page.locator("body[data-ready='true']")).to_be_attached(timeout=SLOW_MS)
+        broken = "#topology [data-mood=bad], main .switch:not(.talk-do)[aria-pressed=true]"
+        if await self.page.locator(broken).count():
+            await self.reset()
+        return await self.ready()
+
     # -- what can be clicked -----------------------------------------------------------------------
 
     def switch(self, name: str) -> Locator:

@@ -25,7 +25,7 @@ def stage() -> Iterator[Demo]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def on(stage: Demo, open_page: OpenPage) -> AsyncIterator[OnStage]:
     page = await open_page(stage.url, width=1280, height=720, allow=BROKEN)
-    yield await OnStage(page).ready()
+    yield await OnStage(page).begun()
 
 
 async def test_a_message_goes_from_one_window_to_the_other_and_every_packet_is_named(

@@ -22,7 +22,8 @@ const NAMES = {
 export class Log {
   /** @param {HTMLElement} node */
   constructor(node) {
-    this.list = el("ol", { class: "log-list", tabindex: "0", role: "log", "aria-live": "off", "aria-labelledby": "log-name" });
+    this.list = el("ol", {});
+    const box = { class: "log-list", tabindex: "0", role: "log", "aria-live": "off", "aria-labelledby": "log-name" };
     this.held = false;
     this.hold = el("button", {
       type: "button",
@@ -47,7 +48,7 @@ export class Log {
     node.append(
       el("div", { class: "panel-head" }, el("h2", { id: "log-name", text: "Packets" }), el("div", { class: "row" }, this.all, this.hold)),
       this.empty,
-      this.list,
+      el("div", box, this.list),
     );
   }
 

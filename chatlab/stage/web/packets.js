@@ -32,7 +32,7 @@ export function kindOf(packet) {
 export function wordOf(packet) {
   const kind = kindOf(packet);
   if (kind === "other") return WORD[packet.what] ?? "";
-  if (kind === "lost") return `${packet.what} lost`;
+  if (kind === "lost") return `${packet.what === "event" ? (packet.label ?? "event") : packet.what} lost`;
   if (kind === "refused") return packet.code ? packet.code.replaceAll("_", " ") : "refused";
   return packet.seq ? `${WORD[packet.what] ?? packet.what} #${packet.seq}` : (WORD[packet.what] ?? packet.what);
 }

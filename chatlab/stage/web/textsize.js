@@ -5,15 +5,17 @@
 import { el } from "./dom.js";
 
 const STORED = "chatlab-stage-size";
+const SMALLER = 0.86;
 const SIZES = [0.8, 0.9, 1, 1.1, 1.2, 1.35, 1.5];
 
 /** Two buttons, smaller and larger. @returns {HTMLElement} */
 export function addTextSize() {
   const root = document.documentElement;
-  // The chat page in a frame has a type size of its own; it is scaled to grow with the stage's.
+  // The chat page in a frame has a type size of its own; it is scaled to grow with the stage's, and
+  // a little smaller, so that a window is as wide for it as a telephone.
   const scaleFrames = () => {
     const scale = Number.parseFloat(getComputedStyle(root).fontSize) / 16;
-    root.style.setProperty("--frame-scale", Math.max(0.75, scale).toFixed(3));
+    root.style.setProperty("--frame-scale", Math.max(0.7, SMALLER * scale).toFixed(3));
   };
   addEventListener("resize", scaleFrames);
   let at = SIZES.indexOf(Number(localStorage.getItem(STORED)));

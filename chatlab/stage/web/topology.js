@@ -160,7 +160,7 @@ export class Topology {
     const skipped = this.flights.skipped + this.unsent;
     const drawn = this.flights.drawn;
     const now = performance.now();
-    if (this.still.matches) say(this.count, "Listed, not drawn: motion is reduced");
+    if (this.still.matches) say(this.count, "listed, not drawn");
     else if (skipped > (this.skipped ?? 0)) {
       const share = drawn - (this.drew ?? 0);
       const all = share + skipped - (this.skipped ?? 0);
