@@ -42,7 +42,7 @@ def whole(stage: Stage) -> dict[str, Any]:
         "flood": _flood(stage),
         "crowd": {"on": stage.crowd.on, "people": list(PEOPLE)},
         "door": None if entrance is None else entrance.told(),
-        "record": {"since": round(record.begun - stage.began, 1), "events": len(record)},
+        "record": {"since": round(stage.checker.begun - stage.began, 1), "events": len(record)},
     }
 
 

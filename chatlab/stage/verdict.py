@@ -54,7 +54,9 @@ class Checker:
         self._since = since
         self._lateness = lateness
         self._tell = tell
+        self.begun = record.begun  # what is counted began then, also where the record is newer
         self._earlier: Counter[str] = Counter()
+        self._shown: dict[str, dict[str, Any]] = {}  # an example of each kind that was found
         self._first_seen: dict[str, float] = {}
         self._round = 0
         self.latest = self._message(None, [])
@@ -63,7 +65,9 @@ class Checker:
         """A new record, and nothing of the old verdict."""
         self._round += 1
         self.record.begin_anew(forget=forget)
+        self.begun = self.record.begun
         self._earlier.clear()
+        self._shown.clear()
         self._first_seen.clear()
         self._say(self._message(None, []))
 
@@ -98,6 +102,8 @@ class Checker:
     def _carry_over(self) -> None:
         for row in self.latest["rows"]:
             self._earlier[row["rule"]] = row["count"]
+            if row["example"] is not None:
+                self._shown[row["rule"]] = row
         for name in _COUNTS:
             self._earlier[name] = self.latest["counts"][name]
         self.record.begin_anew(forget=False)
@@ -127,7 +133,7 @@ class Checker:
         return {
             "type": "verdict",
             "at": round(time.monotonic() - self._since, 2),
-            "since": round(self.record.begun - self._since, 2),
+            "since": round(self.begun - self._since, 2),
             "ok": not broken,
             "words": _words(broken, counts, waiting),
             "counts": {**counts, "waiting": waiting},
@@ -142,6 +148,8 @@ class Checker:
             fresh = sum(fault.kind == kind for fault in report.faults) - len(mine)
             count += max(len(mine), report.counts[kind] - fresh)
         example = mine[0] if mine else None
+        if example is None and kind in self._shown:
+            return {**self._shown[kind], "count": count}
         return {
             "rule": kind,
             "count": count,
