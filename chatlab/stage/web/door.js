@@ -49,6 +49,7 @@ export class Door {
             switches.make({
               group,
               label: "Open",
+              look: "switch-plain",
               of: "the door",
               on: { do: "door", open: true },
               off: { do: "door", open: false },

@@ -16,24 +16,25 @@ export class Story {
    * Take note of a packet.
    * @param {object} packet
    * @param {number} now  ms
-   * @returns {{mine: boolean, begin: number, lands: (at: number) => void}} whether it is of a
-   *   window's message, when it may begin, and whom to tell when it lands
+   * @returns {{weight: number, begin: number, lands: (at: number) => void}} whose message it is of
+   *   (2: a window's, 1: one that was seen to be sent, 0: a flood's, which goes past the balancer),
+   *   when it may begin, and whom to tell when it lands
    */
   take(packet, now) {
     const mine = String(packet.who ?? packet.from).startsWith("window") || packet.from.startsWith("window");
-    if (!packet.text) return { mine, begin: now, lands() {} };
+    if (!packet.text) return { weight: mine ? 2 : 1, begin: now, lands() {} };
     let message = this.messages.get(packet.text);
     // Words are said twice: what is sent anew begins a new story.
     if (!message || (packet.what === "sent" && packet.from.startsWith("window"))) {
-      message = { mine: false, landed: new Map(), at: now };
+      message = { weight: 0, landed: new Map(), at: now };
       this.messages.set(packet.text, message);
       this.forget(now);
     }
-    if (packet.what === "sent") message.mine ||= mine;
+    if (packet.what === "sent") message.weight = Math.max(message.weight, mine ? 2 : 1);
     const wanted = message.landed.get(packet.from) ?? now;
     const begin = wanted > now && wanted < now + LATEST ? wanted : now;
     return {
-      mine: message.mine,
+      weight: message.weight,
       begin,
       lands: (at) => message.landed.set(packet.to, Math.max(at, message.landed.get(packet.to) ?? 0)),
     };

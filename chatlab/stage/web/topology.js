@@ -142,13 +142,13 @@ export class Topology {
   fly(packets, skipped) {
     this.unsent += skipped;
     for (const packet of packets) {
-      const { mine, begin, lands } = this.story.take(packet, performance.now());
+      const { weight, begin, lands } = this.story.take(packet, performance.now());
       const at = this.flights.fly({
         kind: kindOf(packet),
         word: wordOf(packet),
         hops: this.way(packet),
         way: `${packet.from} ${packet.to} `,
-        rank: mine ? rankOf(packet) : Math.min(1, rankOf(packet)),
+        rank: Math.min(weight, rankOf(packet)),
         begin,
       });
       if (at) lands(at);
