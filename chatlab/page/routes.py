@@ -64,7 +64,8 @@ class DevLogin:
 
     def __init__(self, tokens: Tokens, proxies: Proxies, origins: tuple[str, ...]) -> None:
         self._tokens, self._proxies = tokens, proxies
-        self._hosts = {urlsplit(origin).hostname for origin in origins if origin != "*"}
+        self._listed = {origin.rstrip("/").lower() for origin in origins if origin != "*"}
+        self._hosts = {urlsplit(origin).hostname for origin in self._listed}
 
     async def token(self, request: web.Request) -> web.Response:
         """A token for the named user, for the page of this very server."""
@@ -80,8 +81,10 @@ class DevLogin:
     def _require_own_page(self, request: web.Request) -> None:
         # Another site's page cannot set Origin or Sec-Fetch-Site, and cannot send JSON without
         # asking first, which nobody answers.
-        origin = request.headers.get("Origin", "")
-        if not self._proxies.is_own_origin(request, origin):
+        origin = request.headers.get("Origin", "").lower()
+        # Behind a proxy of which this server knows nothing (Jupyter's), its own origin is a listed
+        # one. `*` lists none.
+        if not self._proxies.is_own_origin(request, origin) and origin not in self._listed:
             raise web.HTTPForbidden(text="only the chat page of this server may ask for a token\n")
         if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             raise web.HTTPForbidden(text="only the chat page of this server may ask for a token\n")

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from chatlab.lab.balancer import find_balancer
 from chatlab.lab.cluster import Cluster
-from tests.browser.chatting import Talk, address, enter, events, watch_frames
+from tests.browser.chatting import Talk, address, enter, events, require_client, watch_frames
 from tests.server.peer import Running, running
 
 OpenPage = Callable[..., Any]
@@ -22,12 +22,14 @@ OpenPage = Callable[..., Any]
 # A server ends after the pages that are open on it: ask for it before `open_page`.
 @pytest_asyncio.fixture(loop_scope="session")
 async def server() -> AsyncIterator[Running]:
+    require_client()
     async with running(page=True) as run:
         yield run
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def strict_server() -> AsyncIterator[Running]:
+    require_client()
     async with running(page=True, dev=False) as run:
         yield run
 
@@ -106,6 +108,21 @@ async def test_a_token_in_the_address_leaves_the_address_bar_and_is_kept_in_the_
     second = await talk.page.context.new_page()
     await second.goto(server.url)
     await expect(second.locator("#login")).to_be_visible()
+
+
+async def test_whoever_has_the_page_in_a_frame_logs_somebody_else_in_by_the_fragment(
+    server: Running, open_page: OpenPage
+) -> None:
+    alice = await enter(open_page, server.url, "alice")
+    await alice.page.evaluate("location.hash = '#user=bob&room=music'")
+    await expect(alice.page.locator("#me")).to_have_text("bob")
+    await expect(alice.page.locator(".room-button")).to_have_text(["music"])
+    assert alice.page.url == server.url + "/"
+    await alice.page.evaluate("location.hash = ''")
+    await alice.say("as bob")
+    await alice.ticked("as bob", "sent")
+    (session,) = server.server.sessions
+    assert session.user == "bob"
 
 
 async def test_without_dev_a_token_is_pasted(strict_server: Running, open_page: OpenPage) -> None:
@@ -216,9 +233,14 @@ async def test_everything_can_be_done_by_keyboard(server: Running, open_page: Op
     await tab_to(".room-button:not([aria-current])", "Shift+Tab")
     await page.keyboard.press("Enter")
     await expect(page.locator("#room-title")).to_have_text("general")
+    (session,) = server.server.sessions
     await tab_to(".skip-link", "Shift+Tab")
     await page.keyboard.press("Enter")
     await expect(page.locator("#message-text")).to_be_focused()
+    await page.keyboard.type("skipped")
+    await page.keyboard.press("Enter")
+    await talk.reads("first line\nsecond line", "skipped")
+    assert list(server.server.sessions) == [session]  # nothing but the focus has moved
     await tab_to("#log-out", "Shift+Tab")
     await page.keyboard.press("Enter")
     await expect(page.locator("#login")).to_be_visible()

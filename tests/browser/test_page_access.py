@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.chatting import enter
+from tests.browser.chatting import enter, require_client
 from tests.server.peer import Running, running
 
 OpenPage = Callable[..., Any]
@@ -18,6 +18,7 @@ OpenPage = Callable[..., Any]
 # A server ends after the pages that are open on it: ask for it before `open_page`.
 @pytest_asyncio.fixture(loop_scope="session")
 async def server() -> AsyncIterator[Running]:
+    require_client()
     async with running(page=True, max_message=120) as run:
         yield run
 

@@ -16,7 +16,7 @@ from playwright.async_api import expect
 from chatlab.errors import Unavailable
 from chatlab.lab.proxy import Proxy
 from chatlab.storage.base import User
-from tests.browser.chatting import CUT, Talk, address, enter, events, watch_frames
+from tests.browser.chatting import CUT, Talk, address, enter, events, require_client, watch_frames
 from tests.server.peer import Running, running, until
 
 OpenPage = Callable[..., Any]
@@ -26,6 +26,7 @@ Serve = Callable[..., Awaitable[Running]]
 # A server ends after the pages that are open on it: ask for it before `open_page`.
 @pytest_asyncio.fixture(loop_scope="session")
 async def serve() -> AsyncIterator[Serve]:
+    require_client()
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Running:

@@ -234,6 +234,10 @@ async def test_a_name_that_the_operator_has_listed_is_no_foreign_one() -> None:
         ours, other = "chat.example:8080", "other.example:8080"
         assert (await ask(run, Host=ours, Origin=f"http://{ours}"))[0] == 200
         assert (await ask(run, Host=other, Origin=f"http://{other}"))[0] == 403
+        # Such a page's own requests are still the only ones: the browser says what they are.
+        hub = "http://chat.example:8080"
+        assert (await ask(run, Origin=hub, Sec_Fetch_Site="same-origin"))[0] == 200
+        assert (await ask(run, Origin=hub, Sec_Fetch_Site="cross-site"))[0] == 403
     async with running(page=True, origins=("*",)) as run:
         assert (await ask(run, Host=ours, Origin=f"http://{ours}"))[0] == 403
 

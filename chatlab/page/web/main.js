@@ -111,7 +111,8 @@ byId("log-out").addEventListener("click", () => {
 });
 session.on("renewed", keep);
 rooms.on("list", () => session.credentials && !login.visible && keep());
-addEventListener("hashchange", () => location.hash.length > 1 && start());
+// Another login in the fragment of an open page, as a frame's owner gives it; the skip link's is none.
+addEventListener("hashchange", () => /^#(.*&)?(token|user)=/.test(location.hash) && start());
 
 // --- how it goes ---------------------------------------------------------------------------
 
