@@ -102,12 +102,12 @@ def a_socket_has_a_greater_burst() -> None:
     """Settings alone."""
 
 
-@breaks("user-burst", user_burst=400)
+@breaks("user-burst", rate_burst=40, user_burst=400)
 def a_user_has_a_greater_burst() -> None:
     """Settings alone."""
 
 
-@breaks("joins-apart", join_burst=20)
+@breaks("joins-apart", join_rate=1.0, join_burst=20)
 def joins_have_a_small_burst() -> None:
     """Settings alone."""
 
