@@ -58,8 +58,12 @@ http://:%(port)d {
 }
 """
 
-# Where a client chooses its server, a wire behind the balancer calls it by what it chose.
-_NAMED: Final = "\t\theader_up X-Lab-Name {query.seat}\n"
+# Where a client chooses its server, a wire behind the balancer calls it by what it chose, and it is
+# told which server that was.
+_NAMED: Final = """\
+		header_up X-Lab-Name {query.seat}
+		header_down X-Lab-Server {http.reverse_proxy.upstream.hostport}
+"""
 _PAGES: Final = """\
 	@pages path / /page/*
 	reverse_proxy @pages %s

@@ -187,9 +187,12 @@ class Proxy(Part):
     # -- what it saw -------------------------------------------------------------------------------
 
     @property
-    def websockets(self) -> tuple[str, ...]:
-        """The names of the clients whose websockets are open now, as far as it knows them."""
-        return self._switch.websockets()
+    def clients(self) -> dict[str, bool]:
+        """The names of those whose connections are open now, and whether by a websocket.
+
+        One that polls may have gone, and its connection be kept for another.
+        """
+        return self._switch.names()
 
     @property
     def url(self) -> str:

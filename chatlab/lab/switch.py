@@ -79,10 +79,12 @@ class Switch:
         where = urlsplit(url_of(self._target))
         return await asyncio.open_connection(where.hostname, where.port or 80)
 
-    def websockets(self) -> tuple[str, ...]:
-        """Whose websockets are open now: neither side has hung up. From any thread."""
-        links = tuple(self._links)
-        return tuple(link.name for link in links if link.name is not None and link.open_websocket)
+    def names(self) -> dict[str, bool]:
+        """Whose connections are open now: neither side has hung up. From any thread."""
+        links = [link for link in tuple(self._links) if link.name is not None and link.whole]
+        # The websockets last: whoever has one has not only polled.
+        links.sort(key=lambda link: link.websocket)
+        return {str(link.name): link.websocket for link in links}
 
     # -- what a link asks --------------------------------------------------------------------------
 

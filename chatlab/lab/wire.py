@@ -135,9 +135,14 @@ class Link:
         return self._talk.name
 
     @property
-    def open_websocket(self) -> bool:
-        """Whether it is a websocket, and neither side has hung up."""
-        return self._talk.upgraded and not any(task.done() for task in self._tasks)
+    def websocket(self) -> bool:
+        """Whether it is one by now."""
+        return self._talk.upgraded
+
+    @property
+    def whole(self) -> bool:
+        """Whether neither side has hung up."""
+        return not any(task.done() for task in self._tasks)
 
     async def run(self, connect: Connect) -> None:
         """Carry the connection until it ends. `connect` opens the other side."""

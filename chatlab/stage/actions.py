@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from chatlab.errors import SettingsError
 from chatlab.lab.process import Process
+from chatlab.stage.seats import wait_for
 from chatlab.stage.turns import Refused
 from chatlab.stage.world import SERVERS, WINDOWS
 from chatlab.storage import open_users
@@ -170,8 +171,12 @@ class Actions:
         if how == "restart":
             self._require_valkey("A server does not start without its Valkey")
         words = await self._process(f"server-{number}", f"Server {number}", process, how)
-        if how == "restart" and number == 1:
-            await self._stage.measure()
+        if how == "restart":
+            # Whoever is loaded now is to find it there.
+            seat = list(self._stage.windows.values())[number - 1].seat
+            await _blocking(lambda: wait_for(self._stage.world, number, seat))
+            if number == 1:
+                await self._stage.measure()
         return words
 
     def _require_valkey(self, why: str) -> None:

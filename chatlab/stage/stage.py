@@ -25,7 +25,7 @@ from chatlab.stage.pulse import Pulse
 from chatlab.stage.record import Record
 from chatlab.stage.relay import Intake
 from chatlab.stage.script import SCRIPT
-from chatlab.stage.seats import seat_at
+from chatlab.stage.seats import seat_at, wait_for
 from chatlab.stage.state import Window, Wire
 from chatlab.stage.turns import Refused, Turn, Turns
 from chatlab.stage.verdict import Checker
@@ -133,7 +133,8 @@ class Stage:
         self.crowd.url = balancer.url
         for number, window in enumerate(self.windows.values(), 1):
             if not window.seat:
-                window.seat = await asyncio.to_thread(seat_at, self.world, window.id, number)
+                window.seat = await asyncio.to_thread(seat_at, self.world, number, window.id)
+            await asyncio.to_thread(wait_for, self.world, number, window.seat)
             self.load(window, "good")
         await self.measure()
         self.ready = True

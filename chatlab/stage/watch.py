@@ -110,20 +110,25 @@ class Watch:
 
     def _look(self) -> None:
         """Which connections are there still."""
-        carried = {f"server-{n}": wire.websockets for n, wire in enumerate(self._world.inner, 1)}
+        carried = {f"server-{n}": wire.clients for n, wire in enumerate(self._world.inner, 1)}
         for window in self._windows.values():
-            if window.server is not None and window.seat not in carried.get(window.server, ()):
-                self._place(window, None)
             book = self._books[window.id]
             wire = self._world.wires.get(window.id)
-            if self._heard[window.id] and (wire is None or book.connection not in wire.websockets):
+            outside = {} if wire is None else wire.clients
+            if self._heard[window.id] and book.connection not in outside:
                 self._heard[window.id] = False
                 book.away()
+            if window.server is not None:
+                inside = carried.get(window.server, {})
+                # The balancer keeps a connection by which somebody polled, also when they are gone.
+                polls = not inside.get(window.seat, True)
+                if window.seat not in inside or (polls and book.connection not in outside):
+                    self._place(window, None)
 
     def healed(self, window: str) -> None:
         """The wire is a plain cable again: whoever is connected still hears everything."""
         book, wire = self._books[window], self._world.wires.get(window)
-        if wire is not None and self._heard[window] and book.connection in wire.websockets:
+        if wire is not None and self._heard[window] and book.connection in wire.clients:
             book.back()
 
     def _said(self, said: dict[str, Any]) -> None:
