@@ -167,7 +167,7 @@ if here("node", packages=PEER):
 # %% tags=["needs-node"]
 async def flood(server):
     async with inside(server, "cleo") as (cleo,):
-        sends = [cleo.call("send-message", {"text": f"{n}"}, timeout=0.5) for n in range(60)]
+        sends = [cleo.call("send-message", {"text": f"{n}"}, timeout=1) for n in range(60)]
         acks = await asyncio.gather(*sends, return_exceptions=True)
     silent = [ack for ack in acks if isinstance(ack, socketio.exceptions.TimeoutError)]
     print(f"{server.name}: of 60 events, unanswered: {'some' if silent else 0}")
@@ -183,30 +183,28 @@ if here("node", packages=PEER):
 #
 # ## A way round
 #
-# **Predict.** The limit is 20 events a second. Dora sends 30, hangs up, comes back, and sends 30 more; five times, in one
-# second. How many get through the fifth time?
+# **Predict.** The limit is 20 events a second. Dora opens five windows, and sends 30 events in each. How many of the
+# 150 are taken?
 #
 # <details><summary>The answer</summary>
 #
-# The Node server counts for each socket, and a new socket begins at 0. Whoever floods on purpose comes back.
+# By the Node server about a hundred: it counts for each socket. One that is closed and opened again begins at 0, too.
 #
 # </details>
 
 
 # %% tags=["needs-node"]
-async def come_back(server):
-    through = []
-    for _ in range(5):
-        async with inside(server, "dora") as (dora,):
-            sends = [dora.call("send-message", {"text": f"{n}"}, timeout=0.3) for n in range(30)]
-            acks = await asyncio.gather(*sends, return_exceptions=True)
-            through.append(sum(isinstance(ack, dict) and ack["ok"] for ack in acks))
-    print(f"{server.name}: the fifth time", "as much" if through[4] >= through[0] else "less")
+async def five_windows(server):
+    async with inside(server, *["dora"] * 5) as windows:
+        sends = [each.call("send-message", {"text": "me"}, timeout=1) for each in windows * 30]
+        acks = await asyncio.gather(*sends, return_exceptions=True)
+    taken = sum(isinstance(ack, dict) and ack["ok"] for ack in acks)
+    print(f"{server.name}:", "five times the limit" if taken > 90 else "one limit")
 
 
 if here("node", packages=PEER):
     for server in (node, chat):
-        await come_back(server)
+        await five_windows(server)
 
 # %% [markdown]
 # chatlab's [bucket](09_quick_reference.ipynb#Token-bucket) is the user's, over all sockets and servers; it is forgotten when it
@@ -222,7 +220,8 @@ async def no_ack_wanted(server):
     async with inside(server, "eve", "fay") as (eve, fay):
         await eve.emit("join-room", "kitchen")
         with contextlib.suppress(TimeoutError):
-            await server.exited(timeout=0.5)
+            await server.exited(timeout=1)
+            await fay.wait_until_disconnected()
         print(f"{server.name}: {server.card().state}; {fay}")
 
 
@@ -462,7 +461,7 @@ for name in ("chatlab_sockets", "chatlab_rooms", "chatlab_feed_messages_total"):
 # %% [markdown]
 # ### The steps, graded
 #
-# The server that you grew, lesson by lesson, and what of the level *Lesson* each step keeps:
+# The server that you grew, lesson by lesson, and what of the level *Lesson* it keeps:
 
 # %%
 from functools import partial
@@ -478,14 +477,14 @@ async def earned(name):
     command = [sys.executable, f"steps/{name}.py", "--port", "0"]
     start = partial(process, command=command, env={"CHATLAB_JWT_SECRET": SECRET}, name=name)
     with await asyncio.to_thread(start) as step:
-        return await grade(step.url, secret=SECRET, promises=TRIED, timeout=1)
+        return await grade(step.url, secret=SECRET, promises=TRIED)
 
 
-reports = await asyncio.gather(*(earned(f"step{number}") for number in range(6)))
+reports = await asyncio.gather(*(earned(f"step{number}") for number in (0, 3, 5)))
 for concern in CONCERNS:
     kept = [report.counts(concern=concern)[Verdict.KEPT] for report in reports]
     print(f"{concern:>16}", *[f"{count:>4}" for count in kept])
 
 # %% [markdown]
-# A column for each of `step0` to `step5`. *What to notice:* each lesson fills its own row, to the end. (01 fills the last row,
-# too: before anything is answered, nobody can tell whether rooms work.)
+# A column each for `step0`, `step3` and `step5`. *What to notice:* at the end of lesson 03 one server has all but a
+# limit.

@@ -78,11 +78,12 @@ async def is_one_chat_on_two_servers(program: str) -> None:
     source = _source(program)
     scaling = [each for each in _lesson(servers=2) if each.concern == SCALING]
     with valkey(persist=False, name="check 08 valkey") as store:
-        options = ["--redis", store.url]
-        async with (
-            _running(source, *options) as first,
-            _running(source, *options, name="check 08, second") as second,
-        ):
+        async with contextlib.AsyncExitStack() as ending:
+            starting = [
+                ending.enter_async_context(_running(source, "--redis", store.url, name=name))
+                for name in ("check 08", "check 08, second")
+            ]
+            first, second = await asyncio.gather(*starting)
             report = await _grade(first, scaling, also=[second.url])
             _judge(_Graded(report, _errors(first) + _errors(second)), SCALING)
 
