@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from chatlab.grade.client import Client
-from chatlab.grade.judge import is_yes, must, must_say_no
+from chatlab.grade.judge import is_overload, is_yes, must, must_say_no
 from chatlab.grade.promise import RATE_LIMITING, Level, Silent, Unready, promise
 from chatlab.grade.target import Target
 
@@ -16,6 +16,7 @@ TOO_MANY = "Too many requests. Slow down."
 _FLOOD = 100
 _JOINS = 38  # at once: under the burst of 50, and under the user's 40
 _MINUTE = 60.0
+_LATER = ("rate_limited", "unavailable")  # codes after which one tries again
 
 
 @promise(
@@ -109,8 +110,7 @@ async def user_burst(target: Target) -> None:
 )
 async def joins_apart(target: Target) -> None:
     alice = await target.enter(0)
-    numbers = [await alice.begin("join-room", target.room(), hurry=True) for _ in range(_JOINS)]
-    acks = [await alice.answer(number) for number in numbers]
+    acks = await _joins(target, alice)
     taken = sum(is_yes(ack) for ack in acks)
     must(taken == len(acks), f"of {len(acks)} joins at once only {taken} were taken")
 
@@ -126,14 +126,13 @@ async def joins_apart(target: Target) -> None:
 )
 async def rooms_per_socket(target: Target) -> None:
     alice = await target.enter(0)
-    numbers = [await alice.begin("join-room", target.room(), hurry=True) for _ in range(_JOINS)]
-    acks = [await alice.answer(number) for number in numbers]
+    acks = await _joins(target, alice)
     taken, deadline = sum(is_yes(ack) for ack in acks), time.monotonic() + _MINUTE
     while taken <= 50 and time.monotonic() < deadline:
         ack = await alice.ask("join-room", target.room())
         if is_yes(ack):
             taken += 1
-        elif isinstance(ack, dict) and ack.get("code") == "rate_limited" and taken < 50:
+        elif isinstance(ack, dict) and ack.get("code") in _LATER and taken < 50:
             await asyncio.sleep(0.5)
         else:
             break
@@ -165,6 +164,11 @@ async def limited_error_event(target: Target) -> None:
     must(count <= seconds + 1, f"{count} came in {seconds:.1f} s")
 
 
+async def _joins(target: Target, client: Client) -> list[Any]:
+    numbers = [await client.begin("join-room", target.room(), hurry=True) for _ in range(_JOINS)]
+    return _unless_overloaded([await client.answer(number) for number in numbers])
+
+
 async def _refusals(target: Target) -> list[Any]:
     (alice,) = await target.joined(target.room(), 0)
     refused = [ack for ack in await _flood(alice) if not is_yes(ack)]
@@ -179,6 +183,12 @@ async def _flood(client: Client, count: int = _FLOOD) -> list[Any]:
         for number in range(count)
     ]
     try:
-        return [await client.answer(number) for number in numbers]
+        return _unless_overloaded([await client.answer(number) for number in numbers])
     except Silent:
         raise Silent("events of a flood were not answered") from None
+
+
+def _unless_overloaded(acks: list[Any]) -> list[Any]:
+    if any(is_overload(ack) for ack in acks):
+        raise Unready("the server was too busy: it answered with `unavailable`")
+    return acks

@@ -6,11 +6,12 @@ import re
 from typing import Any, Final
 
 from chatlab.grade.client import Client
-from chatlab.grade.promise import Broken
+from chatlab.grade.promise import Broken, Silent
 
 __all__ = [
     "INTERNAL",
     "ISO",
+    "is_overload",
     "is_yes",
     "must",
     "must_be_envelope",
@@ -35,9 +36,16 @@ def is_yes(ack: Any) -> bool:
     return isinstance(ack, dict) and ack.get("ok") is True
 
 
+def is_overload(ack: Any) -> bool:
+    """Whether an ack says that the server cannot do it now, as a busy machine may make it say."""
+    return isinstance(ack, dict) and ack.get("ok") is False and ack.get("code") == "unavailable"
+
+
 def must_say_yes(ack: Any, what: str) -> dict[str, Any]:
     """The ack, which must say `ok: true`. `what` names what was asked, as a subject."""
     must(isinstance(ack, dict), f"the ack of {what} is not an object")
+    if is_overload(ack):
+        raise Silent(f"{what} was answered with `unavailable`")
     must(ack.get("ok") is True, f"{what} should be answered with `ok: true`")
     found: dict[str, Any] = ack
     return found
@@ -55,6 +63,8 @@ def must_say_no(
     """The ack, which must say `ok: false` with a sentence, and what else is given here."""
     must(isinstance(ack, dict), f"the ack of {what} is not an object")
     must(ack.get("ok") is False, f"{what} should be answered with `ok: false`")
+    if code not in (None, "unavailable") and is_overload(ack):
+        raise Silent(f"{what} was answered with `unavailable`")
     told = ack.get("error")
     must(isinstance(told, str) and told.strip(), f"the ack of {what} gives no `error` for a person")
     if error is not None:
