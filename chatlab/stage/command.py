@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import importlib.util
 import os
 import signal
 import socket
@@ -73,6 +74,8 @@ def _demo(given: argparse.Namespace) -> int:
             missing()
         except RuntimeError as error:
             raise SettingsError(f"{error}. `chatlab doctor` says what else is missing") from None
+    if given.host is not None and importlib.util.find_spec("segno") is None:
+        raise SettingsError("--host draws a QR code, which needs segno: `pip install segno`")
     # They would make the servers others than those that the script speaks of.
     for name in ("redis_url", *(option.name for option in options())):
         os.environ.pop(f"CHATLAB_{name.upper()}", None)

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-import segno
-
 from chatlab.lab.balancer import find_balancer
 from chatlab.lab.part import url_of
 from chatlab.lab.ports import IN_USE
@@ -168,6 +166,8 @@ def reachable(host: str) -> str:
 
 def qr_of(address: str) -> str:
     """A QR code as the address of an image (`data:image/svg+xml,…`), black on white."""
+    import segno  # part of the workshop's install, and needed only where there is a door
+
     code = segno.make(address, error="m", micro=False)
     return str(code.svg_data_uri(scale=8, border=4, dark="#000", light="#fff"))
 

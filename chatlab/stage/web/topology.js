@@ -34,10 +34,9 @@ export class Topology {
     this.edges = svg("svg", { class: "edges", "aria-hidden": "true" });
     this.air = svg("svg", { class: "air", "aria-hidden": "true" });
     this.flights = new Flights(this.air, { still: this.still.matches });
-    this.ends = ["a", "b"].map((seat) => el("p", { class: `end end-${seat}`, text: seat.toUpperCase(), "aria-hidden": "true" }));
     this.count = el("p", { class: "not-drawn" });
     this.grid = el("div", { class: "parts" }, ...cards.map((card) => card.node));
-    node.append(this.edges, this.grid, ...this.ends, this.air, el("div", { class: "topology-foot" }, legend(), this.count));
+    node.append(this.edges, this.grid, this.air, el("div", { class: "topology-foot" }, legend(), this.count));
     this.still.addEventListener("change", () => {
       this.flights.still = this.still.matches;
       this.flights.clear();
