@@ -106,12 +106,16 @@ class Door:
         """
         async with asyncio.timeout(self.patience):
             raw = await self._connect(buffer)
-            streams = await asyncio.open_connection(
-                sock=raw,
-                ssl=self._tls,
-                server_hostname=self._host if self._tls else None,
-                limit=max(buffer, 1024) if buffer else 65_536,
-            )
+            try:
+                streams = await asyncio.open_connection(
+                    sock=raw,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                    limit=max(buffer, 1024) if buffer else 65_536,
+                )
+            except BaseException:
+                raw.close()
+                raise
         line = Line(self, who, *streams)
         self._lines.add(line)
         return line
@@ -130,6 +134,9 @@ class Door:
             except OSError as error:
                 failed = error
                 raw.close()
+            except asyncio.CancelledError:  # it takes too long
+                raw.close()
+                raise
             else:
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return raw
