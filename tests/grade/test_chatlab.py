@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ async def test_two_servers_with_every_means_keep_lesson_and_contract_in_full(
     with Stage(tmp_path, count=2) as stage:
         for name, value in stage.environment.items():
             monkeypatch.setenv(name, value)
-        report = await grade(
+        whole = functools.partial(
+            grade,
             stage.url,
             secret=stage.secret,
             users=stage.users,
@@ -41,7 +43,12 @@ async def test_two_servers_with_every_means_keep_lesson_and_contract_in_full(
             control=CONTROL,
             level=Level.CONTRACT,
         )
-    assert set(report.verdicts.values()) == {"kept"}, told(report)
+        report = await whole()
+        assert not report.broken, told(report)
+        left = report.of(Verdict.NOT_JUDGED)
+        if left:  # what a busy machine kept from being judged is judged one by one
+            again = await whole(only=[result.promise.id for result in left], jobs=1)
+            assert set(again.verdicts.values()) == {"kept"}, told(report) + told(again)
     assert report.earned(Level.LESSON)
     assert report.earned(Level.CONTRACT)
 
