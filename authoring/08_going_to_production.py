@@ -267,6 +267,8 @@ if here("valkey"):
     report = await grade(first.url, secret=SECRET, also=[second.url])
     for level in report.levels:
         print(f"{level.title}: broken {report.counts(level)[Verdict.BROKEN]}")
+    for each in report.of(Verdict.BROKEN):
+        print("  ✗", each.promise.sentence, each.said)
     print("kept:", "more than 150" if len(report.of(Verdict.KEPT)) > 150 else "fewer")
     print(two.stop().card().state)
 
