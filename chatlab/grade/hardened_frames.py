@@ -7,15 +7,8 @@ from typing import Final
 
 from chatlab.grade.hardened_peers import Socket
 from chatlab.grade.hardened_trials import enter, hardened, must_close
-from chatlab.grade.hardened_wire import (
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    TEXT,
-    Door,
-    frame,
-)
+from chatlab.grade.hardened_websocket import CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from chatlab.grade.hardened_wire import Door
 from chatlab.grade.judge import is_yes, must
 from chatlab.grade.promise import ACKNOWLEDGEMENTS, ERRORS, Broken
 from chatlab.grade.target import Target

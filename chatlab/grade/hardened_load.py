@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from chatlab.grade.hardened_peers import Gone, Socket
 from chatlab.grade.hardened_trials import enter, hardened, joined
-from chatlab.grade.hardened_wire import PING, TEXT, Door, Refused, frame
+from chatlab.grade.hardened_websocket import PING, TEXT, frame
+from chatlab.grade.hardened_wire import Door, Refused
 from chatlab.grade.judge import is_yes, must
 from chatlab.grade.promise import RATE_LIMITING, Broken, NotJudged
 from chatlab.grade.target import Target

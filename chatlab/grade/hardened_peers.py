@@ -13,19 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from chatlab.grade.hardened_wire import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    Answer,
-    Door,
-    Refused,
-    WebSocket,
-    frame,
-    shown,
-)
+from chatlab.grade.hardened_websocket import BINARY, CLOSE, PING, PONG, TEXT, WebSocket, frame
+from chatlab.grade.hardened_wire import Answer, Door, Refused, shown
 
 __all__ = ["SEPARATOR", "Gone", "Peer", "Polling", "Socket", "endpoint"]
 

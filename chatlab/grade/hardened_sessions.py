@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from chatlab.grade.hardened_peers import Gone, Socket, endpoint
 from chatlab.grade.hardened_trials import enter, gone_from, hardened, joined
-from chatlab.grade.hardened_wire import TEXT, Door, Refused, frame
+from chatlab.grade.hardened_websocket import TEXT, frame
+from chatlab.grade.hardened_wire import Door, Refused
 from chatlab.grade.judge import is_yes, must
 from chatlab.grade.promise import (
     ACKNOWLEDGEMENTS,

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from chatlab.grade.hardened_peers import Gone, Peer, Socket
 from chatlab.grade.hardened_trials import closed, enter, hardened, must_close
-from chatlab.grade.hardened_wire import CONTINUATION, TEXT, Door, frame, packed
+from chatlab.grade.hardened_websocket import CONTINUATION, TEXT, frame, packed
+from chatlab.grade.hardened_wire import Door
 from chatlab.grade.judge import must
 from chatlab.grade.promise import ERRORS, NotJudged
 from chatlab.grade.target import Target

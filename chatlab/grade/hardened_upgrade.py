@@ -7,7 +7,8 @@ import contextlib
 
 from chatlab.grade.hardened_peers import SEPARATOR, Gone, Peer, Polling, Socket, endpoint
 from chatlab.grade.hardened_trials import closed, hardened, joined
-from chatlab.grade.hardened_wire import Answer, Door, Refused, WebSocket
+from chatlab.grade.hardened_websocket import WebSocket
+from chatlab.grade.hardened_wire import Answer, Door, Refused
 from chatlab.grade.judge import is_yes, must
 from chatlab.grade.promise import ACKNOWLEDGEMENTS, AUTHENTICATION, Broken, NotJudged
 from chatlab.grade.target import Target
