@@ -1,7 +1,7 @@
 """What `make test` runs: every part, even after one has failed, and at the end a line for each.
 
-It starts the parts and reports; what each part checks is written in the part. Tests of servers
-wait more than they work: some run beside all others, and what they say is shown at the end.
+It starts the parts and reports; what each part checks is written in the part. Most of them wait
+more than they work, so some run beside the others, and what they say is shown at the end.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ NBVAL = [
 # A whole cell, with its kernel's start where it is the first, is one test there.
 NBVAL_PYTEST = ["-p", "tests.nbval_parts", "--timeout=200", "-o", "asyncio_mode=strict"]
 
-# What runs beside the notebooks and all other tests: with those three lanes, each part after part,
-# which take about equally long. Most of it waits: for timeouts, for a page, for pip.
-BESIDE = [
-    {
-        "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
-        "deploy": ["tests/deploy"],
-    },
-    {"browser": ["tests/browser"], "stage": ["tests/stage"], "grade": ["tests/grade"]},
-]
+# What runs beside the notebooks and all other tests. Most of it waits: for timeouts, for a page,
+# for pip. The longest come first, so that all of it ends at about the same time.
+BESIDE = {
+    "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
+    "browser": ["tests/browser"],
+    "exercises": ["tests/exercises", "tests/steps"],
+    "grade": ["tests/grade"],
+    "deploy": ["tests/deploy"],
+    "stage": ["tests/stage"],
+}
+AT_ONCE = 2
 
 
 @dataclass
@@ -57,14 +59,10 @@ def main() -> int:
     parts = [javascript(), run("bench/peer", [*python, "bench.node"])]
     parts.append(run("check", ["make", "--no-print-directory", "check"]))
     others = [f"--ignore={folder}" for folder in beside_the_others()]
-    with contextlib.ExitStack() as stack:
-        lanes = [Lane(lane) for lane in BESIDE]
-        for lane in lanes:
-            stack.enter_context(lane)
+    with Beside(BESIDE) as beside:
         parts.append(run("notebooks", [*python, "pytest", *NBVAL, *NBVAL_PYTEST, *NOTEBOOKS]))
         parts.append(run("tests", [*python, "pytest", "tests", *others]))
-        for lane in lanes:
-            parts += lane.result()
+        parts += beside.results()
     say("What ran:")
     for part in parts:
         say(f"  {'✓' if part.passed else '✗'} {part.name:<11} {part.note}")
@@ -73,36 +71,40 @@ def main() -> int:
 
 def beside_the_others() -> list[str]:
     """The folders whose tests are not in the part that is called tests."""
-    return [folder for lane in BESIDE for folders in lane.values() for folder in folders]
+    return [folder for folders in BESIDE.values() for folder in folders]
 
 
-class Lane:
-    """Parts that run one after the other, out of view, beside what the `with` block runs."""
+class Beside:
+    """Parts that run out of view, so many at once, beside what the `with` block runs."""
 
-    def __init__(self, parts: dict[str, list[str]]) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
+    def __init__(self, parts: dict[str, list[str]], *, at_once: int = AT_ONCE) -> None:
+        self._pool = ThreadPoolExecutor(at_once)
+        self._open = contextlib.ExitStack()
+        self._outputs = [
+            self._open.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - closed by _open
+            for _ in parts
+        ]
         self._parts = [
-            self._pool.submit(
-                run, name, [sys.executable, "-m", "pytest", *folders], output=self._output
-            )
-            for name, folders in parts.items()
+            self._pool.submit(run, name, [sys.executable, "-m", "pytest", *folders], output=output)
+            for (name, folders), output in zip(parts.items(), self._outputs, strict=True)
         ]
 
-    def result(self) -> list[Part]:
-        """Wait for every part, show what they said, and return them."""
-        parts = [part.result() for part in self._parts]
-        self._output.seek(0)
-        say(self._output.read())
+    def results(self) -> list[Part]:
+        """Wait for every part, show what each said as a whole, and return them."""
+        parts = []
+        for part, output in zip(self._parts, self._outputs, strict=True):
+            parts.append(part.result())
+            output.seek(0)
+            say(output.read())
         return parts
 
-    def __enter__(self) -> Lane:
+    def __enter__(self) -> Beside:
         return self
 
     def __exit__(self, *_: object) -> None:
         # Ctrl-C ends what runs, and begins nothing more.
         self._pool.shutdown(cancel_futures=True)
-        self._output.close()
+        self._open.close()
 
 
 def run(

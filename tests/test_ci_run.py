@@ -98,9 +98,9 @@ def test_every_folder_that_runs_beside_the_others_is_there_and_runs_once() -> No
 
 
 def test_what_runs_out_of_view_is_shown_whole_and_in_order_at_the_end(capsys) -> None:
-    with run.Lane({"version": ["--version"], "nothing": ["no/such/folder"]}) as lane:
+    with run.Beside({"version": ["--version"], "nothing": ["no/such/folder"]}) as beside:
         assert capsys.readouterr().out == ""
-        parts = lane.result()
+        parts = beside.results()
     assert [(part.name, part.passed) for part in parts] == [("version", True), ("nothing", False)]
     shown = capsys.readouterr().out
     assert re.search(
@@ -122,7 +122,7 @@ def test_an_interrupt_begins_no_further_part(monkeypatch) -> None:
         return run.Part(name, True, "")
 
     monkeypatch.setattr(run, "run", part)
-    with pytest.raises(KeyboardInterrupt), run.Lane({"one": [], "two": []}):
+    with pytest.raises(KeyboardInterrupt), run.Beside({"one": [], "two": []}, at_once=1):
         assert began.wait(10)
         threading.Timer(0.2, may_end.set).start()
         raise KeyboardInterrupt

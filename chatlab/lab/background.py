@@ -32,6 +32,7 @@ App: TypeAlias = "socketio.AsyncServer | web.Application"
 Factory: TypeAlias = "Callable[[], App | Awaitable[App]]"
 
 _router = ThreadRouter()
+_LATE = 0.1  # seconds for whoever comes while the server closes
 
 
 def background(app: App | Factory, *, name: str = "server", port: int = 0) -> Server:
@@ -125,7 +126,12 @@ class Server(Witness, HasPage, Part):
 
     async def _shut_down(self) -> None:
         if self._runner is not None:
+            server = self._runner.server
             await self._runner.cleanup()
+            if server is not None:
+                # aiohttp 3.14.5 closes who is there. Who was being accepted meanwhile stays.
+                await asyncio.sleep(0)
+                await server.shutdown(_LATE)
         if self.sio is not None:
             await self._forget_loop(self.sio.eio)
             await _hang_up(self.sio.manager)

@@ -27,9 +27,9 @@ SLOW_MS = 30_000  # for what starts servers again
 BROKEN = (
     r"WebSocket connection to 'ws://[^/]+/socket\.io/",
     r"Failed to load resource: .*/(socket\.io/|healthz|dev/token|page/|\?seat=)",
-    r"Failed to load resource: the server responded with a status of (401|403|50\d)",
+    r"Failed to load resource: the server responded with a status of (40[013]|50\d)",
     r"request failed: .*/(socket\.io/|healthz|dev/token|page/|\?seat=)",
-    r"request refused: (401|403|50\d) (GET|POST) .*/(socket\.io/|healthz|dev/token|page/|\?seat=)",
+    r"request refused: (40[013]|50\d) (GET|POST) .*/(socket\.io/|healthz|dev/token|page/|\?seat=)",
 )
 
 

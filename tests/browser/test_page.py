@@ -30,7 +30,7 @@ async def server() -> AsyncIterator[Running]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def strict_server() -> AsyncIterator[Running]:
     require_client()
-    async with running(page=True, dev=False) as run:
+    async with running(page=True, dev=False, storage="memory://") as run:
         yield run
 
 

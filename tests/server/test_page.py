@@ -74,7 +74,7 @@ async def test_the_page_may_run_its_own_files_only_and_nothing_inline(paged: Run
 
 
 async def test_only_the_own_origin_frames_the_page_unless_told_otherwise() -> None:
-    async with running(page=True, dev=False) as run:
+    async with running(page=True, dev=False, storage="memory://") as run:
         _, headers, _ = await get(run, "/")
         assert policy(headers)["frame-ancestors"] == ["'self'"]
     async with running(page=True, frame_ancestors=("https://hub.example.org",)) as run:
@@ -180,7 +180,7 @@ async def test_a_token_is_kept_by_no_cache(paged: Running) -> None:
 
 
 async def test_without_dev_nobody_gets_a_token() -> None:
-    async with running(page=True, dev=False) as run:
+    async with running(page=True, dev=False, storage="memory://") as run:
         assert (await ask(run))[0] == 404
         _, _, body = await get(run, "/")
         assert b'data-dev="no"' in body

@@ -56,7 +56,7 @@ async def test_a_cut_wire_disconnects_one_window_and_healing_brings_it_back(
         await stage.until(lambda: not stage.window("a")["online"])
         assert stage.state["wires"]["wire-a"]["cut"]
         assert stage.part("wire-a")["words"] == "cut"
-        assert stage.window("b")["online"]
+        await stage.until(lambda: stage.window("b")["online"])
         await stage.do("heal", window="a")
         await stage.until(lambda: stage.window("a")["server"] == "server-1")
         await alice.send("back", "stage")

@@ -47,6 +47,7 @@ MOST_LINES: Final = 150
 _SECRET: Final = secrets.token_hex(32)
 _PATIENCE: Final = 0.7  # seconds for an answer; most take a hundredth of one
 _SHARED: Final = 20.0  # seconds for which the next check may use what the last one found
+_AFTERWORD: Final = 1.0  # seconds for what a program writes of its failure after it has answered
 _LIMIT: Final = 60.0  # seconds for a check: one that answers nothing is asked often
 _DIRECTORY: Final = "unknown-user-refused"  # this server admits whoever a token names
 _ERROR: Final = re.compile(r"\b[A-Z]\w*(Error|Exception)\b")
@@ -141,6 +142,8 @@ class _Alone:
                 # It takes longest, and says nothing new about a server that fails already.
                 risky = await _grade(server, [each for each in _lesson() if each.risky])
                 report = Report(report.url, report.level, (*report.results, *risky.results))
+            if report.of(Verdict.BROKEN):
+                await _said(server)
             return _Graded(report, _errors(server))
 
 
@@ -233,6 +236,13 @@ async def _running(source: Path, *options: str, name: str = "check 08") -> Async
         yield server
     finally:
         await asyncio.to_thread(server.stop)
+
+
+async def _said(server: Process) -> None:
+    """Give the program a moment to write down why it failed: it answers, or not, before that."""
+    until = time.monotonic() + _AFTERWORD
+    while not _errors(server) and time.monotonic() < until:  # noqa: ASYNC110 - has no event
+        await asyncio.sleep(0.02)
 
 
 def _errors(server: Process) -> list[str]:
