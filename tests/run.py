@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,32 +79,44 @@ class Beside:
     """Parts that run out of view, so many at once, beside what the `with` block runs."""
 
     def __init__(self, parts: dict[str, list[str]], *, at_once: int = AT_ONCE) -> None:
-        self._pool = ThreadPoolExecutor(at_once)
         self._open = contextlib.ExitStack()
-        self._outputs = [
-            self._open.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - closed by _open
-            for _ in parts
-        ]
-        self._parts = [
-            self._pool.submit(run, name, [sys.executable, "-m", "pytest", *folders], output=output)
-            for (name, folders), output in zip(parts.items(), self._outputs, strict=True)
-        ]
+        self._outputs = {
+            name: self._open.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - _open
+            for name in parts
+        }
+        self._done: dict[str, Part] = {}
+        self._waiting = deque(parts.items())
+        self._pool = ThreadPoolExecutor(at_once)
+        self._workers = [self._pool.submit(self._work) for _ in range(at_once)]
+
+    def _work(self) -> None:
+        while part := self._next():
+            name, folders = part
+            command = [sys.executable, "-m", "pytest", *folders]
+            self._done[name] = run(name, command, output=self._outputs[name])
+
+    def _next(self) -> tuple[str, list[str]] | None:
+        with contextlib.suppress(IndexError):
+            return self._waiting.popleft()
+        return None
 
     def results(self) -> list[Part]:
-        """Wait for every part, show what each said as a whole, and return them."""
-        parts = []
-        for part, output in zip(self._parts, self._outputs, strict=True):
-            parts.append(part.result())
+        """Lend a hand until every part has run, show what each said, and return them."""
+        self._work()
+        for worker in self._workers:
+            worker.result()
+        for output in self._outputs.values():
             output.seek(0)
             say(output.read())
-        return parts
+        return [self._done[name] for name in self._outputs]
 
     def __enter__(self) -> Beside:
         return self
 
     def __exit__(self, *_: object) -> None:
         # Ctrl-C ends what runs, and begins nothing more.
-        self._pool.shutdown(cancel_futures=True)
+        self._waiting.clear()
+        self._pool.shutdown()
         self._open.close()
 
 
