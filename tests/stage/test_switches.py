@@ -211,6 +211,8 @@ async def test_stock_servers_lose_what_they_have_acked_and_the_evidence_is_shown
     assert "know no bans" in await stage.refused("ban", user="alice")
     await stage.until(lambda: stage.verdict["counts"]["acked"] > 3)
     await stage.do("valkey", how="kill")
+    killed = stage.state["at"]
+    await stage.until(lambda: stage.verdict["at"] > killed)  # it knows of all acks before that
     acked = stage.verdict["counts"]["acked"]
     await stage.until(lambda: stage.verdict["counts"]["acked"] > acked + 2)
     await stage.do("valkey", how="restart")
