@@ -26,8 +26,12 @@ __all__ = ["StrictEngine"]
 
 log = logging.getLogger(__name__)
 
-LAST_POLL: Final = 0.5
-"""Seconds for which a polling client may fetch what was queued when its session ended."""
+LAST_POLL: Final = 2.0
+"""Seconds for which a polling client may fetch what was queued when its session ended.
+
+And the CLOSE behind it: who was between two polls would be told that the session is unknown, which
+client libraries report as an error.
+"""
 
 _SEPARATOR: Final = "\x1e"
 # The codes and sentences of the protocol's reference server.
@@ -118,9 +122,10 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
     def forget(self, session: Session, reason: str) -> None:
         """A session has ended; called by the session, once."""
         self.sockets.pop(session.sid, None)
-        if session.unread and not session.upgraded:
+        if session.expects_poll:
             self._leaving[session.sid] = session
-            self._pool.add(session)
+            if reason != self.reason.CLIENT_DISCONNECT:  # who left need not come for it
+                self._pool.add(session)
             asyncio.get_running_loop().call_later(LAST_POLL, self._fetched, session)
         self.left(session, reason)
 
@@ -229,7 +234,7 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
         try:
             if request.method == "GET":
                 body = await session.poll(request)
-                if session.closed and not session.unread:
+                if session.closed and not session.expects_poll:
                     self._fetched(session)
                 return _packets(body)
             if request.method == "POST":
@@ -241,12 +246,12 @@ class StrictEngine(engineio.AsyncServer):  # type: ignore[misc]
                 await session.receive_body(packets)
                 return web.Response(text="ok", content_type="text/html")
         except _TooLarge:
-            session.ended("payload too large")
+            session.fail("payload too large")
             return web.Response(status=413)
         except (MalformedPacket, UnicodeDecodeError, web.RequestPayloadError):
-            session.ended("parse error")
+            session.fail("parse error")
         except TimeoutError:
-            session.ended("transport error")
+            session.fail("transport error")
             return web.Response(status=408)
         except ConnectionError:
             pass  # nobody is there to read the answer

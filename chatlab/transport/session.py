@@ -67,7 +67,7 @@ class Session:
     _corked: bool = False
     _held: deque[str | bytes] | None = None
     _poll: asyncio.Future[None] | None = None
-    _farewell: str = _CLOSE  # what the last poll gets when nothing else is there
+    _farewell: str | None = _CLOSE  # what the last poll gets when nothing else is there
     _heartbeat: asyncio.TimerHandle | None = None
 
     # --- sending -----------------------------------------------------------------------------
@@ -152,10 +152,16 @@ class Session:
         self.abort()
         self.ended(reason)
 
+    def fail(self, reason: str) -> None:
+        """End the session for a fault of its client: a poll that comes afterwards is refused."""
+        if self.websocket is None:
+            self.abort()
+        self.ended(reason)
+
     def abort(self) -> None:
         """Throw away what is queued, and cut the websocket."""
         self._outbox.clear()
-        self.unread = 0
+        self.unread, self._farewell = 0, None
         if self.websocket is not None:  # a polling client's connection may be a proxy's
             self.websocket.abort()
 
@@ -275,9 +281,7 @@ class Session:
         else:
             said = "closed a socket of %s whose packet could not be handled"
             log.error(said, self.address, exc_info=error, extra=client)
-        if self.websocket is None:
-            self.abort()
-        self.ended("parse error")
+        self.fail("parse error")
 
     # --- polling -----------------------------------------------------------------------------
 
@@ -298,21 +302,29 @@ class Session:
             try:
                 await waiting
             except (ConnectionError, asyncio.CancelledError):
-                self.ended("transport close")
+                self.fail("transport close")
                 raise
             finally:
                 self._poll = None
-        if self.upgrading or self.websocket is not None:
+        if self.websocket is not None or (self.upgrading and not self.closed):
             return _NOOP
         taken, self._outbox = self._outbox[:POLL_PACKETS], self._outbox[POLL_PACKETS:]
         self.unread -= sum(map(len, taken))
         # The official client forgets what it got in one body with a CLOSE (4.8.4).
-        return "\x1e".join(map(polled, taken)) or self._farewell
+        if taken:
+            return "\x1e".join(map(polled, taken))
+        last, self._farewell = self._farewell, None
+        return last or _CLOSE
 
     @property
     def polling(self) -> bool:
         """Whether a poll is waiting."""
         return self._poll is not None
+
+    @property
+    def expects_poll(self) -> bool:
+        """Whether the session, which has ended, has something left to say to a poll."""
+        return self.closed and self.websocket is None and self._farewell is not None
 
     def _wake(self) -> None:
         if self._poll is not None and not self._poll.done():
