@@ -191,6 +191,10 @@ async def upgrade_that_fails(target: Target, door: Door) -> None:
         peer.texts() == ["into the gap", "behind it"],
         f"two messages were sent around an upgrade that failed; what arrived: {peer.texts()}",
     )
+    must(
+        is_yes(await peer.call("join-room", room)),
+        "after an upgrade that failed the session should go on polling",
+    )
 
 
 async def _hear(peer: Peer, text: str) -> None:

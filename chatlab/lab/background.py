@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -17,6 +18,7 @@ import socketio
 from aiohttp import web
 
 from chatlab.lab.card import Card
+from chatlab.lab.listening import stop_accepting
 from chatlab.lab.logs import ThreadRouter, quiet_logger
 from chatlab.lab.page import HasPage, not_served
 from chatlab.lab.part import Part
@@ -32,7 +34,6 @@ App: TypeAlias = "socketio.AsyncServer | web.Application"
 Factory: TypeAlias = "Callable[[], App | Awaitable[App]]"
 
 _router = ThreadRouter()
-_LATE = 0.1  # seconds for whoever comes while the server closes
 
 
 def background(app: App | Factory, *, name: str = "server", port: int = 0) -> Server:
@@ -60,6 +61,7 @@ class Server(Witness, HasPage, Part):
         self.port = 0
         self._tap: ServerTap | None = None
         self._runner: web.AppRunner | None = None
+        self._listening: socket.socket | None = None
         self._restore: list[Callable[[], None]] = []
         self._stopped = self._stuck = False
         self._take_name()
@@ -110,8 +112,9 @@ class Server(Witness, HasPage, Part):
             logger=quiet_logger("aiohttp.server", self._book),
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self.port = self._runner.addresses[0][1]
+        self._listening = socket.create_server(("127.0.0.1", port))
+        await web.SockSite(self._runner, self._listening).start()
+        self.port = self._listening.getsockname()[1]
 
     def _listen_in(self, sio: Any) -> None:
         self._tap = ServerTap(sio, self.recorder, self._inbox)
@@ -126,12 +129,9 @@ class Server(Witness, HasPage, Part):
 
     async def _shut_down(self) -> None:
         if self._runner is not None:
-            server = self._runner.server
+            if self._listening is not None:
+                await stop_accepting([self._listening])
             await self._runner.cleanup()
-            if server is not None:
-                # aiohttp 3.14.5 closes who is there. Who was being accepted meanwhile stays.
-                await asyncio.sleep(0)
-                await server.shutdown(_LATE)
         if self.sio is not None:
             await self._forget_loop(self.sio.eio)
             await _hang_up(self.sio.manager)

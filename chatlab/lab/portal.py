@@ -110,7 +110,7 @@ class LoopThread:
         self.loop.stop()
 
     async def _close_connections(self) -> None:
-        """Close what is still open: a connection whose loop has ended can never be closed."""
+        """Hang up on whoever is still there, which nobody can once the loop has ended."""
         # Only the selector loops of CPython 3.11 to 3.13 keep such a list, and only for themselves.
         for transport in list(getattr(self.loop, "_transports", {}).values()):
             transport.abort()

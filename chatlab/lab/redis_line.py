@@ -17,6 +17,7 @@ import hiredis
 import msgspec
 
 from chatlab.lab.card import Card
+from chatlab.lab.listening import stop_accepting
 from chatlab.lab.part import Part
 from chatlab.lab.portal import LoopThread
 from chatlab.lab.recorder import Recorder
@@ -106,6 +107,7 @@ class RedisLine(Part):
 
     async def _shut_down(self) -> None:
         if self._server is not None:
+            await stop_accepting(self._server.sockets)
             self._server.close()
         for writer in list(self._sides):
             writer.transport.abort()

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from chatlab.lab.faults import Direction, Rule, ways, words
 from chatlab.lab.inbox import Inbox
+from chatlab.lab.listening import stop_accepting
 from chatlab.lab.packets import Seen
 from chatlab.lab.part import url_of
 from chatlab.lab.recorder import Recorder
@@ -50,11 +51,10 @@ class Switch:
         """Stop listening and end every connection."""
         if self._healing is not None:
             self._healing.cancel()
-        if self._server is not None:
-            self._server.close()
         self.cut_off = True
-        for _ in range(5):
-            await asyncio.sleep(0)  # what is just being accepted is turned away
+        if self._server is not None:
+            await stop_accepting(self._server.sockets)  # who is just being accepted is turned away
+            self._server.close()
         tasks = list(self._links.values())
         for link in list(self._links):
             link.cut(rst=True)
