@@ -2,8 +2,8 @@
 
 asyncio accepts a connection in one pass of its loop and makes its transport in a later one. A
 server that is closed between the two loses it: CPython 3.11.7 and 3.13.0 fail there
-(`Server._attach`), and a loop that ends cancels it. Its socket then stays open, and its client waits
-for ever.
+(`Server._attach`), and a loop that ends cancels it. Its socket then stays open, and its client
+waits for ever.
 """
 
 from __future__ import annotations
