@@ -44,7 +44,7 @@ BESIDE = {
     "deploy": ["tests/deploy"],
     "stage": ["tests/stage"],
 }
-AT_ONCE = 3
+AT_ONCE = 2
 
 
 @dataclass
