@@ -25,7 +25,7 @@ from chatlab.lab.valkey import valkey
 
 __all__ = ["PATIENCE", "Bus", "Site", "sites"]
 
-PATIENCE = 1.0  # seconds to wait for a message; only a wrong solution uses them up
+PATIENCE = 2.0  # seconds to wait for a message; only a wrong solution uses them up
 
 
 class Bus:
