@@ -174,10 +174,17 @@ def test_the_talk_goes_on_through_kill_restart_and_scaling(running: Any) -> None
         assert crowd.ask() == {"orders": 1, "heard": [3 * CROWD] * CROWD}
     finally:
         crowd.close()
+    # A poll that no server is left for is logged apart from the others, as an error.
+    for server in servers:
+        if server.running:
+            server.kill()
+    status, _ = get(where, "/socket.io/?EIO=4&transport=polling&sid=SECRET")
+    assert status in (502, 503)
     # Half of the crowd polled: its sessions' ids were in the addresses that Caddy logged.
     log = caddy_log(where)
     assert "transport=polling" in log
     assert "sid=-" in log
+    assert '"level":"error"' in log
     assert not re.search(r"sid=[^-]", log)
 
 
