@@ -37,12 +37,14 @@ NBVAL_PYTEST = ["-p", "tests.nbval_parts", "--timeout=200", "-o", "asyncio_mode=
 # What runs beside the notebooks and all other tests. Most of it waits: for timeouts, for a page,
 # for pip. The longest come first, so that all of it ends at about the same time.
 BESIDE = {
-    "servers": ["tests/client", "tests/lab", "tests/protocol", "tests/server", "tests/storage"],
+    "servers": ["tests/client", "tests/protocol", "tests/server", "tests/storage"],
     "browser": ["tests/browser"],
-    "exercises": ["tests/exercises", "tests/steps"],
+    "exercises": ["tests/exercises"],
     "grade": ["tests/grade"],
+    "lab": ["tests/lab"],
     "deploy": ["tests/deploy"],
     "stage": ["tests/stage"],
+    "steps": ["tests/steps"],
 }
 AT_ONCE = 2
 
@@ -58,9 +60,9 @@ def main() -> int:
     python = [sys.executable, "-m"]
     # The second is what lesson 08 grades; where it cannot be had, the lesson's own cells say so.
     parts = [javascript(), run("bench/peer", [*python, "bench.node"])]
-    parts.append(run("check", ["make", "--no-print-directory", "check"]))
     others = [f"--ignore={folder}" for folder in beside_the_others()]
     with Beside(BESIDE) as beside:
+        parts.append(run("check", ["make", "--no-print-directory", "check"]))
         parts.append(run("notebooks", [*python, "pytest", *NBVAL, *NBVAL_PYTEST, *NOTEBOOKS]))
         parts.append(run("tests", [*python, "pytest", "tests", *others]))
         parts += beside.results()
