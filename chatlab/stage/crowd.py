@@ -20,10 +20,11 @@ from chatlab.errors import ChatError
 from chatlab.lab.crowd import Person
 from chatlab.stage.record import Record
 
-__all__ = ["PEOPLE", "Crowd"]
+__all__ = ["PEOPLE", "SEAT", "Crowd"]
 
-PEOPLE: Final = {"carol": "crowd-1", "dave": "crowd-2", "erin": "crowd-3", "frank": "crowd-4"}
-"""Their names, and the seats that they ask the balancer for."""
+PEOPLE: Final = ("carol", "dave", "erin", "frank")
+SEAT: Final = "crowd-"
+"""How the seats begin that they ask the balancer for."""
 
 _RATE: Final = 2.0  # messages a second, of all together
 _PATIENCE: Final = 2.0  # seconds for an ack
@@ -41,11 +42,12 @@ _SAYINGS: Final = (
 
 
 class Crowd:
-    """`url` is the balancer's, `token` makes one for a user."""
+    """`url` is the balancer's, `token` makes one for a user; `seats` come once it is up."""
 
     def __init__(self, record: Record, *, url: str, token: Callable[[str], str], room: str) -> None:
         self._record = record
         self.url = url
+        self.seats: dict[str, str] = {}
         self._token = token
         self._room = room
         self._tasks: list[asyncio.Task[None]] = []
@@ -60,8 +62,8 @@ class Crowd:
         if not self._tasks:
             live = self._live_stock if stock else self._live
             self._tasks = [
-                asyncio.create_task(live(name, seat), name=f"stage: {name}")
-                for name, seat in PEOPLE.items()
+                asyncio.create_task(live(name, self.seats[name]), name=f"stage: {name}")
+                for name in PEOPLE
             ]
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from chatlab.stage.actions import Actions, set_banned
 from chatlab.stage.arguments import fitting
 from chatlab.stage.codes import Codes
 from chatlab.stage.control import Answer
-from chatlab.stage.crowd import Crowd
+from chatlab.stage.crowd import PEOPLE, SEAT, Crowd
 from chatlab.stage.entrance import Entrance
 from chatlab.stage.guests import Guest, Guests
 from chatlab.stage.helpers import Helper
@@ -131,6 +131,8 @@ class Stage:
         if balancer is None:
             raise RuntimeError("the stage has no balancer")
         self.crowd.url = balancer.url
+        if not self.crowd.seats:
+            self.crowd.seats = await asyncio.to_thread(self._seat_the_crowd)
         for number, window in enumerate(self.windows.values(), 1):
             if not window.seat:
                 window.seat = await asyncio.to_thread(seat_at, self.world, number, window.id)
@@ -262,6 +264,13 @@ class Stage:
         wire = self.world.wires[window.id]
         window.url = f"{wire.url}/?seat={window.seat}&v={window.loads}#token={token}&room={ROOM}"
         self.changed()
+
+    def _seat_the_crowd(self) -> dict[str, str]:
+        """Seats at both servers by turns: between two servers stock loses most."""
+        return {
+            name: seat_at(self.world, 1 + number % 2, f"{SEAT}{name}-")
+            for number, name in enumerate(PEOPLE)
+        }
 
     def _crowd_token(self, user: str) -> str:
         return self.world.token(user, ttl=_TOKEN)

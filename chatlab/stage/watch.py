@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from chatlab.lab.recorder import Entry
-from chatlab.stage.crowd import PEOPLE
+from chatlab.stage.crowd import SEAT
 from chatlab.stage.helpers import Helper
 from chatlab.stage.meter import Meter
 from chatlab.stage.packets import PROBE, Packets
@@ -53,7 +53,7 @@ class Watch:
         self._heard: dict[str, bool] = dict.fromkeys(self._books, False)
 
     def _seat_of(self, seat: str | None) -> str | None:
-        if seat in PEOPLE.values():
+        if seat is not None and seat.startswith(SEAT):
             return "crowd"
         for window in self._windows.values():
             if seat is not None and seat == window.seat:

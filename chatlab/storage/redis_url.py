@@ -6,6 +6,7 @@ Sentinel and of a Redis Cluster, are ours.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -71,11 +72,13 @@ class Location:
 
 def locate(url: str) -> Location:
     """What `url` means. Raises `SettingsError` with a sentence that shows no secret."""
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise SettingsError(f"--storage: expected one of {', '.join(SCHEMES)}, and then ://")
     try:
-        parts = urlsplit(url)
+        # Not in one piece: newer Pythons refuse "[::1]" where it is one address of several.
+        addresses = re.split("[/?#]", rest, maxsplit=1)[0]
+        parts = urlsplit(f"//_{rest.removeprefix(addresses)}")._replace(netloc=addresses)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
     except ValueError:
         _unreadable(scheme)
