@@ -123,7 +123,7 @@ async def flood_spares_others(target: Target) -> None:
     floods=True,
 )
 async def sockets_share_limit(target: Target) -> None:
-    one = await _at_once((await target.joined(target.room(), 0))[0])
+    one = await _at_once(target)
     room = target.room()
     five = [(await target.joined(room, 1))[0] for _ in range(5)]
     await asyncio.sleep(1.0)  # joining counts as well
@@ -141,7 +141,7 @@ async def sockets_share_limit(target: Target) -> None:
     floods=True,
 )
 async def reconnecting_no_way_round(target: Target) -> None:
-    one = await _at_once((await target.joined(target.room(), 0))[0])
+    one = await _at_once(target)
     began, together = time.monotonic(), 0
     for _ in range(5):
         client = await target.enter(1)
@@ -169,14 +169,13 @@ async def _flooded(target: Target) -> tuple[Client, list[int]]:
     return alice, numbers[0]
 
 
-async def _at_once(client: Client) -> int:
+async def _at_once(target: Target) -> int:
     """How many of a flood were acked with `ok: true` before the first that was not.
 
     What came through later tells how long the flood took, and a busy machine takes long.
     """
-    [numbers] = await _flood([client], _FLOOD)
-    await _settled([client], [numbers])
-    run = itertools.takewhile(lambda number: is_yes(client.acks.get(number, [None])[0]), numbers)
+    alice, numbers = await _flooded(target)
+    run = itertools.takewhile(lambda number: is_yes(alice.acks.get(number, [None])[0]), numbers)
     return max(1, len(list(run)))
 
 

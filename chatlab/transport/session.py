@@ -67,7 +67,7 @@ class Session:
     _corked: bool = False
     _held: deque[str | bytes] | None = None
     _poll: asyncio.Future[None] | None = None
-    _farewell: str | None = _CLOSE  # what the last poll gets when nothing else is there
+    _farewell: str | None = _CLOSE  # what the last poll gets; None: it is said, or void
     _heartbeat: asyncio.TimerHandle | None = None
 
     # --- sending -----------------------------------------------------------------------------
