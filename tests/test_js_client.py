@@ -20,7 +20,8 @@ import pytest
 from chatlab.server.auth import Tokens
 from chatlab.settings import Settings
 from tests.server.child import chatlab, child
-from tests.server.peer import SECRET, running, until
+from tests.server.peer import SECRET, running
+from tests.waiting import until
 
 JS = Path(__file__).parent / "js"
 NODE = shutil.which("node")

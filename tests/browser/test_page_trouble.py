@@ -17,7 +17,8 @@ from chatlab.errors import Unavailable
 from chatlab.lab.proxy import Proxy
 from chatlab.storage.base import User
 from tests.browser.chatting import CUT, Talk, address, enter, events, require_client, watch_frames
-from tests.server.peer import Running, running, until
+from tests.server.peer import Running, running
+from tests.waiting import until
 
 OpenPage = Callable[..., Any]
 Serve = Callable[..., Awaitable[Running]]

@@ -7,6 +7,8 @@ import time
 
 import jwt
 
+from tests.waiting import PATIENCE_S
+
 SECRET = "a secret of the tests that is long enough to sign with"
 
 
@@ -16,14 +18,7 @@ def token_for(user, *, ttl=600.0, secret=SECRET, **claims):
     return jwt.encode(usual | claims, secret, algorithm="HS256")
 
 
-async def until(predicate, *, timeout=5.0):
-    """Wait until `predicate()` is true."""
-    async with asyncio.timeout(timeout):
-        while not predicate():
-            await asyncio.sleep(0.005)
-
-
-async def take(stream, count, *, timeout=5.0):
+async def take(stream, count, *, timeout=PATIENCE_S):
     """The next `count` entries of a stream, messages as their text."""
     entries = []
     async with asyncio.timeout(timeout):

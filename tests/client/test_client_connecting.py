@@ -21,7 +21,8 @@ from chatlab.errors import (
     Unavailable,
     UserNotFound,
 )
-from tests.client.helpers import take, token_for, until
+from tests.client.helpers import take, token_for
+from tests.waiting import until
 
 
 def refusal(code, *, retry=False, message="no", **more):

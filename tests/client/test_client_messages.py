@@ -6,8 +6,9 @@ import pytest
 
 from chatlab.catchup import HistoryLost, RoomClosed
 from chatlab.errors import AckTimeout, Banned, Forbidden, NotConnected, NotInRoom
-from tests.client.helpers import take, until
+from tests.client.helpers import take
 from tests.client.scripted import NEVER
+from tests.waiting import until
 
 
 def refused(code, *, retry=False, **more):

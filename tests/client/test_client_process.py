@@ -6,7 +6,8 @@ import pytest
 
 from chatlab import events
 from chatlab.lab.process import process
-from tests.client.helpers import take, token_for, until
+from tests.client.helpers import take, token_for
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from chatlab.errors import (
 )
 from chatlab.lab.recorder import Recorder
 from chatlab.storage.base import User
-from tests.client.helpers import take, token_for, until
+from tests.client.helpers import take, token_for
 from tests.client.running import serving, stored
+from tests.waiting import until
 
 
 async def test_a_token_is_refreshed_for_as_long_as_the_client_lives(real, client_of):

@@ -18,8 +18,9 @@ from chatlab.errors import (
     SendFailed,
     Unavailable,
 )
-from tests.client.helpers import take, until
+from tests.client.helpers import take
 from tests.client.scripted import NEVER
+from tests.waiting import until
 
 
 def refused(code, *, retry=False, error="no", **more):

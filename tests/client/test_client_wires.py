@@ -4,8 +4,9 @@ import asyncio
 import itertools
 
 from chatlab.catchup import HistoryLost
-from tests.client.helpers import take, token_for, until
+from tests.client.helpers import take, token_for
 from tests.client.running import serving, stored
+from tests.waiting import until
 
 
 async def test_everybody_gets_every_message_once_in_one_order(real, client_of):

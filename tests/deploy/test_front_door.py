@@ -9,7 +9,6 @@ import re
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import redis
 from chatlab.lab.tokens import mint
 from tests.deploy.files import ROOT
 from tests.deploy.stack import ADDRESSES, SECRET, Stack, stack
+from tests.waiting import wait_until
 
 TALK = Path(__file__).with_name("talk.py")
 CROWD = 6
@@ -188,14 +188,11 @@ def test_the_talk_goes_on_through_kill_restart_and_scaling(running: Any) -> None
     assert not re.search(r"sid=[^-]", log)
 
 
-def caddy_log(where: Stack, *, until: str, seconds: float = 10.0) -> str:
+def caddy_log(where: Stack, *, until: str) -> str:
     """The whole log, once `until` is in it."""
     front = next(part for part in where.parts if part.name == "deploy-front")
-    deadline = time.monotonic() + seconds
-    while until not in (log := str(front.logs())):
-        assert time.monotonic() < deadline, f"{until} did not come: {log[-2000:]}"
-        time.sleep(0.02)
-    return log
+    wait_until(lambda: until in str(front.logs()), what=f"{until} in Caddy's log")
+    return str(front.logs())
 
 
 def test_caddy_says_that_it_is_well_where_compose_asks(running: Any) -> None:

@@ -19,6 +19,7 @@ from aiohttp import web
 from chatlab.lab import Server, background, raw_client
 from chatlab.server.app import create_app
 from chatlab.settings import Settings
+from tests.waiting import until
 
 SECRET = "a secret for this test that is long enough"
 
@@ -200,6 +201,7 @@ async def test_a_crash_in_a_handler_is_in_the_log_and_not_on_the_screen(capfd):
     async with background(naive_chat()) as server, raw_client(server) as client:
         with pytest.raises(socketio.exceptions.TimeoutError):
             await client.call("send-message", {"no text": 1}, timeout=0.2)
+        await until(server.logs)
         assert repr(server.logs()) == (
             "error: Task exception was never retrieved\n"
             '  in send_message: return {"ok": True, "length": len(data["text"])}\n'
@@ -219,6 +221,7 @@ async def test_a_crash_in_the_connect_handler_is_in_the_log(capfd):
     async with background(sio) as server:
         with pytest.raises(socketio.exceptions.ConnectionError):
             await raw_client(server, auth={"wrong": 1}, timeout=0.2)
+        await until(server.logs)
         assert "KeyError: 'token'" in repr(server.logs())
     assert capfd.readouterr() == ("", "")
 

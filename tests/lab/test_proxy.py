@@ -13,6 +13,7 @@ import socketio
 from aiohttp import web
 
 from chatlab.lab import Proxy, RawClient, background, raw_client
+from tests.waiting import until
 
 NoAnswer = socketio.exceptions.TimeoutError
 TRANSPORTS = pytest.mark.parametrize(
@@ -57,13 +58,6 @@ async def say(client, text, timeout=5.0):
 async def say_in_vain(client, text):
     with pytest.raises(NoAnswer):
         await say(client, text, timeout=0.15)
-
-
-async def until(condition):
-    """Wait for something that another thread is about to do."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def wire_kinds(wire):

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ import pytest
 import redis
 
 from chatlab.lab import ExternalValkey, timeline, valkey
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Valkey runs on POSIX systems")
 
@@ -44,13 +44,6 @@ def connect():
     yield open_one
     for client in opened:
         client.close()
-
-
-def wait_until(condition, within=20.0):
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_it_accepts_commands_in_database_0_when_it_is_returned(connect):

@@ -13,7 +13,7 @@ from tests.protocol.peers import ENGINE, SOCKET, Gone, Polling, Socket, ask, con
 from tests.protocol.test_bounds import reading_nothing
 from tests.protocol.wire import Line, Refused, WebSocket, chunked, head
 from tests.protocol.world import World
-from tests.server.peer import until
+from tests.waiting import until
 
 FAULTS = Table()
 

@@ -13,7 +13,7 @@ from tests.protocol.faults import Table, counted_tasks, patience, silent
 from tests.protocol.peers import Gone, Socket, connected, session
 from tests.protocol.wire import WAIT
 from tests.protocol.world import World
-from tests.server.peer import until
+from tests.waiting import until
 
 FAULTS = Table()
 

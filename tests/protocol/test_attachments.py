@@ -8,7 +8,7 @@ import pytest
 
 from tests.protocol.peers import Gone, Way, connect, connected, every_way
 from tests.protocol.world import World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 ONE, TWO = '{"_placeholder":true,"num":0}', '{"_placeholder":true,"num":1}'
 

@@ -26,7 +26,7 @@ from tests.protocol.peers import (
 )
 from tests.protocol.wire import Refused, WebSocket
 from tests.protocol.world import World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 KB = 1024
 

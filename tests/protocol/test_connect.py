@@ -22,7 +22,7 @@ from tests.protocol.peers import (
     session,
 )
 from tests.protocol.world import World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 every_namespace = pytest.mark.parametrize("namespace", ["/", "/custom"])
 

@@ -24,7 +24,7 @@ from tests.protocol.peers import (
 from tests.protocol.test_polling import waiting
 from tests.protocol.wire import CLOSE
 from tests.protocol.world import World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 
 @both_endpoints

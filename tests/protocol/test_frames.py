@@ -28,7 +28,7 @@ from tests.protocol.wire import (
     whole,
 )
 from tests.protocol.world import World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 LIMIT = 10_000
 OFFER = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]

@@ -16,7 +16,7 @@ from tests.protocol.peers import (
     session,
 )
 from tests.protocol.world import World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 
 @both_endpoints

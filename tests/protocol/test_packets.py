@@ -13,7 +13,7 @@ import pytest
 
 from tests.protocol.peers import Gone, Way, connect, connected, every_way
 from tests.protocol.world import Gate, World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 
 @every_way

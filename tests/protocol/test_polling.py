@@ -10,7 +10,7 @@ import pytest
 from tests.protocol.peers import ENGINE, Gone, Polling, ask, connected
 from tests.protocol.wire import Line, chunked, head
 from tests.protocol.world import Gate, World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 
 async def waiting(world: World, peer: Polling) -> Line:

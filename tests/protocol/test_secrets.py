@@ -20,7 +20,7 @@ from tests.protocol.peers import (
     target,
 )
 from tests.protocol.world import strict
-from tests.server.peer import until
+from tests.waiting import until
 
 
 @every_way

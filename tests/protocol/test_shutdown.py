@@ -19,7 +19,7 @@ from tests.protocol.test_bounds import reading_nothing
 from tests.protocol.test_polling import waiting
 from tests.protocol.wire import Place
 from tests.protocol.world import World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 SERVER = Path(__file__).with_name("suite_server.py")
 WITHIN = 1.0

@@ -22,7 +22,7 @@ from tests.protocol.peers import (
 from tests.protocol.test_polling import waiting
 from tests.protocol.wire import CLOSE, Refused, WebSocket, frame, whole
 from tests.protocol.world import Gate, World, strict
-from tests.server.peer import until
+from tests.waiting import until
 
 
 async def probing(world: World, peer: Polling) -> WebSocket:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.protocol.suite_server import StockSuite, StrictSuite, Suite
 from tests.protocol.wire import Place
-from tests.server.peer import until
+from tests.waiting import until
 
 
 class World(Place):

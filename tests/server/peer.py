@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,16 +14,9 @@ from aiohttp import web
 
 from chatlab.server import ChatServer
 from chatlab.settings import Settings
+from tests.waiting import PATIENCE_S, until
 
 SECRET = "a secret of the tests that is long enough"
-
-
-async def until(condition: Callable[[], Any], *, what: str = "", timeout: float = 5.0) -> Any:
-    """Wait until `condition()` is true, and return what it gave."""
-    async with asyncio.timeout(timeout):
-        while not (value := condition()):
-            await asyncio.sleep(0.005)
-    return value
 
 
 class Peer:
@@ -57,7 +50,7 @@ class Peer:
         await until(lambda: len(self.of(name)) >= count)
         return self.of(name)
 
-    async def call(self, name: str, payload: Any = None, *, timeout: float = 5.0) -> Any:
+    async def call(self, name: str, payload: Any = None, *, timeout: float = PATIENCE_S) -> Any:
         return await self.sio.call(name, payload, timeout=timeout)
 
     async def emit(self, name: str, payload: Any = None) -> None:
@@ -82,7 +75,7 @@ class Raw:
     async def send(self, text: str) -> None:
         await self.ws.send_str(text)
 
-    async def frame(self, timeout: float = 5.0) -> str:
+    async def frame(self, timeout: float = PATIENCE_S) -> str:
         """The next frame, answering pings on the way. Raises `ConnectionError` at the end."""
         while True:
             message = await self.ws.receive(timeout=timeout)
@@ -105,7 +98,7 @@ class Raw:
             pass
         return json.loads(frame[len(prefix) - 1 :])[0]
 
-    async def closed(self, timeout: float = 5.0) -> int | None:
+    async def closed(self, timeout: float = PATIENCE_S) -> int | None:
         """Read until the server has closed; the close code."""
         while True:
             message = await self.ws.receive(timeout=timeout)

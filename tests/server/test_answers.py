@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from chatlab.errors import Forbidden, Unavailable
-from tests.server.peer import Running, running, until
+from tests.server.peer import Running, running
+from tests.waiting import until
 
 
 def failure(code: str, *, retry: bool = False, **more: Any) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from chatlab.server import ChatServer
 from chatlab.server.middleware import Proceed
 from chatlab.storage.base import User
 from chatlab.transport import Handshake
-from tests.server.peer import Running, running, until
+from tests.server.peer import Running, running
+from tests.waiting import until
 
 JOIN = '420["join-room","general"]'
 

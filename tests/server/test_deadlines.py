@@ -10,7 +10,7 @@ import pytest
 
 from chatlab.server.deadlines import Deadlines
 from chatlab.storage.promise import Promise
-from tests.storage.rooms import until
+from tests.waiting import until
 
 
 @dataclass(eq=False)

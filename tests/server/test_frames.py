@@ -8,7 +8,8 @@ import pytest
 
 from chatlab.server.frames import FrameBudget
 from chatlab.settings import Rate
-from tests.server.peer import Raw, Running, running, until
+from tests.server.peer import Raw, Running, running
+from tests.waiting import until
 
 
 class Clock:

@@ -14,7 +14,8 @@ from socketio.async_manager import AsyncManager
 
 from chatlab.errors import Banned, ConnectionRefused, Unavailable
 from chatlab.storage.base import User
-from tests.server.peer import SECRET, Running, running, until
+from tests.server.peer import SECRET, Running, running
+from tests.waiting import until
 
 
 async def to_everybody(run: Running, event: str, payload: Any) -> None:

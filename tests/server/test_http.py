@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.server.peer import Running, running, until
+from tests.server.peer import Running, running
+from tests.waiting import until
 
 
 async def open_polling(run: Running, **headers: str) -> tuple[str, dict[str, Any]]:

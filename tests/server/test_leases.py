@@ -14,7 +14,7 @@ from chatlab.server.leases import LeasedBuckets
 from chatlab.settings import Rate
 from chatlab.storage.redis_buckets import RedisBuckets
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.storage.rooms import until
+from tests.waiting import until
 
 RATE = Rate(20.0, 40)
 STANDING = Rate(0.001, 40)

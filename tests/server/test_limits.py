@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from chatlab.errors import RateLimited, TooManyConnections
 from chatlab.server.limits import ConnectionCaps, TokenBucket, UserBuckets
 from chatlab.settings import Rate
-from tests.server.peer import Running, running, until
+from tests.server.peer import Running, running
+from tests.waiting import until
 
 steps = st.lists(st.floats(min_value=0.0, max_value=5.0), max_size=200)
 

@@ -19,7 +19,7 @@ from chatlab.storage.redis_events import RedisEvents
 from chatlab.storage.shared import Events
 from chatlab.transport import Handshake, StrictServer
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.storage.rooms import until
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.server.child import Child, chatlab, child
-from tests.server.peer import Peer, until
+from tests.server.peer import Peer
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX signals")
 

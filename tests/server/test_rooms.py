@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.peer import Peer, Running, running, until
+from tests.server.peer import Peer, Running, running
+from tests.waiting import until
 
 
 def texts(messages: list[dict[str, Any]]) -> list[str]:

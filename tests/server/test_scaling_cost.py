@@ -11,7 +11,8 @@ import redis.asyncio
 import socketio
 
 from chatlab.lab import valkey
-from tests.server.peer import Running, running, until
+from tests.server.peer import Running, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 

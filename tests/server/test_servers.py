@@ -14,7 +14,8 @@ from chatlab.lab import valkey
 from chatlab.lab.valkey import Valkey
 from chatlab.storage.base import User
 from tests.server.child import chatlab
-from tests.server.peer import Peer, Running, running, until
+from tests.server.peer import Peer, Running, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -20,8 +20,9 @@ from chatlab.server.stock import StockServer
 from chatlab.settings import Settings
 from chatlab.storage.base import User
 from tests.server.child import child
-from tests.server.peer import SECRET, Running, running, until
+from tests.server.peer import SECRET, Running, running
 from tests.test_js_client import HERE, browser, token
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 

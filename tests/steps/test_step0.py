@@ -32,7 +32,7 @@ async def test_a_message_reaches_the_others_in_the_room(alice_and_bob: Any) -> N
 
 async def test_a_message_does_not_leave_its_room(alice_and_bob: Any) -> None:
     alice, bob = alice_and_bob
-    await bob.call("join-room", "kitchen", timeout=2)
+    await bob.call("join-room", "kitchen", timeout=20)
     await bob.emit("send-message", {"text": "for the kitchen"})
     await alice.emit("send-message", {"text": "for general"})
     # Bob never left general, so this one tells that the earlier one has been handled.
@@ -49,7 +49,7 @@ async def test_who_leaves_is_announced(alice_and_bob: Any) -> None:
 
 async def test_no_event_is_answered_with_more_than_nothing(alice_and_bob: Any) -> None:
     alice, _ = alice_and_bob
-    assert await alice.call("send-message", {"text": "hello"}, timeout=2) is None
+    assert await alice.call("send-message", {"text": "hello"}, timeout=20) is None
 
 
 async def test_somebody_without_a_name_gets_in_all_the_same(

@@ -27,7 +27,7 @@ async def enter(join: Callable[..., Any]) -> Callable[..., Any]:
     async def connect(url: str, name: str, room: str | None = "general") -> Any:
         client = await join(url, name, {"token": mint(name, secret=SECRET)})
         if room is not None:
-            answer = await client.call("join-room", room, timeout=2)
+            answer = await client.call("join-room", room, timeout=20)
             assert answer == {"ok": True, "room": room}
         return client
 
@@ -80,13 +80,13 @@ async def test_what_is_not_a_request_is_answered_at_once_with_what_is_wrong_with
 ) -> None:
     alice, bob = await enter(url, "alice"), await enter(url, "bob")
     for event, payload, code, field in JUNK:
-        answer = await alice.call(event, payload, timeout=2)
+        answer = await alice.call(event, payload, timeout=20)
         assert isinstance(answer["error"], str), (event, payload)
         told = {name: answer.get(name) for name in ("ok", "code", "retry", "field")}
         wanted = {"ok": False, "code": code, "retry": False, "field": field}
         assert told == wanted, (event, payload)
     good = {"text": "  hello ", "room": None, "key": None}
-    assert (await alice.call("send-message", good, timeout=2))["seq"] == 1
+    assert (await alice.call("send-message", good, timeout=20))["seq"] == 1
     await bob.wait_for("new-message")
     assert bob.received_texts[-1] == "hello"
 
@@ -95,9 +95,9 @@ async def test_who_has_joined_nothing_reaches_nobody(url: str, enter: Callable[.
     bob, mallory = await enter(url, "bob", "private-board"), await enter(url, "mallory", None)
     carol = await enter(url, "carol", "private-board")
     for payload in ({"text": "psst"}, {"text": "psst", "room": "private-board"}):
-        answer = await mallory.call("send-message", payload, timeout=2)
+        answer = await mallory.call("send-message", payload, timeout=20)
         assert answer["code"] == "not_in_room"
-    await carol.call("send-message", {"text": "among us"}, timeout=2)
+    await carol.call("send-message", {"text": "among us"}, timeout=20)
     await bob.wait_for("new-message")
     assert bob.received.of("new-message").texts == ["among us"]
 
@@ -113,10 +113,10 @@ async def test_what_passes_by_itself_may_be_tried_again(
         raise what
 
     store.append = away  # type: ignore[method-assign]
-    assert await alice.call("send-message", {"text": "hello"}, timeout=2) == LATER
+    assert await alice.call("send-message", {"text": "hello"}, timeout=20) == LATER
     assert type(what).__name__ in "\n".join(server.logs(full=True))
     store.append = whole  # type: ignore[method-assign]
-    assert (await alice.call("send-message", {"text": "hello"}, timeout=2))["ok"]
+    assert (await alice.call("send-message", {"text": "hello"}, timeout=20))["ok"]
 
 
 async def test_a_handler_that_does_not_come_back_is_answered_for(
@@ -132,7 +132,7 @@ async def test_a_handler_that_does_not_come_back_is_answered_for(
         await asyncio.Event().wait()
 
     store.append = hangs  # type: ignore[method-assign]
-    assert await alice.call("send-message", {"text": "hello"}, timeout=2) == LATER
+    assert await alice.call("send-message", {"text": "hello"}, timeout=20) == LATER
 
 
 async def test_a_bug_is_logged_with_its_cause_and_answered_without(
@@ -145,7 +145,7 @@ async def test_a_bug_is_logged_with_its_cause_and_answered_without(
         return {}["the password is 1234"]
 
     store.append = wrong  # type: ignore[method-assign]
-    assert await alice.call("send-message", {"text": "hello"}, timeout=2) == NOBODY
+    assert await alice.call("send-message", {"text": "hello"}, timeout=20) == NOBODY
     assert "the password is 1234" in "\n".join(server.logs(full=True))
 
 
@@ -155,7 +155,7 @@ async def test_an_event_with_the_name_of_the_librarys_own_changes_nothing(
     alice, bob = await enter(url, "alice"), await enter(url, "bob")
     await alice.emit("disconnect", "a lie")
     await alice.emit("connect", ({}, {"token": mint("bob", secret=SECRET)}))
-    assert (await alice.call("send-message", {"text": "still here"}, timeout=2))["ok"]
+    assert (await alice.call("send-message", {"text": "still here"}, timeout=20))["ok"]
     await bob.wait_for("new-message")
     assert bob.received.of("user-left") == []
     assert bob.received[-1].data["user"] == "alice"

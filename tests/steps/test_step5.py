@@ -15,6 +15,7 @@ from chatlab.lab import RawClient, valkey
 from chatlab.lab.redis_line import RedisLine
 from chatlab.lab.tokens import mint
 from notebooks.steps import step5
+from tests.waiting import until
 
 SECRET = "a secret of the tests, more than 32 bytes long"
 shared = pytest.mark.skipif(not doctor.has("valkey"), reason="this machine has no Valkey")
@@ -49,7 +50,7 @@ def urls(run_step: Callable[..., str], store: Any, line: RedisLine) -> list[str]
 async def enter(join: Callable[..., Any]) -> Callable[..., Any]:
     async def connect(url: str, name: str, room: str = "general") -> RawClient:
         client: RawClient = await join(url, name, {"token": mint(name, secret=SECRET)})
-        assert await client.call("join-room", room, timeout=2) == {"ok": True, "room": room}
+        assert await client.call("join-room", room, timeout=20) == {"ok": True, "room": room}
         return client
 
     return connect
@@ -61,12 +62,6 @@ async def send(client: RawClient, text: str, **more: Any) -> Any:
 
 def got(client: RawClient) -> list[tuple[int, str]]:
     return [(item.data["seq"], item.data["text"]) for item in client.received.of("new-message")]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_one_server_needs_no_redis(
@@ -194,7 +189,7 @@ async def test_who_came_who_has_read_and_who_left_is_told_on_every_server(
     await alice.wait_for("user-joined")
     await send(alice, "hello")
     await bob.wait_for("new-message")
-    assert (await bob.call("mark-read", {"room": "general", "seq": 1}, timeout=2))["ok"]
+    assert (await bob.call("mark-read", {"room": "general", "seq": 1}, timeout=20))["ok"]
     await alice.wait_for("receipts")
     await bob.disconnect()
     await alice.wait_for("user-left")

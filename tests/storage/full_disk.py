@@ -18,7 +18,8 @@ from pathlib import Path
 
 from chatlab.errors import Unavailable
 from chatlab.protocol import Message
-from tests.storage.rooms import Rooms, until
+from tests.storage.rooms import Rooms
+from tests.waiting import until
 
 BATCH = 40
 

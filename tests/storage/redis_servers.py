@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import redis
 from chatlab.lab.ports import free_port
 from chatlab.lab.process import Process
 from chatlab.lab.valkey import Valkey, find_valkey
+from tests.waiting import wait_until
 
-PATIENCE_S = 15.0
 _number = itertools.count(1)
 
 
@@ -25,14 +24,6 @@ def run(server: Valkey | int, *command: Any) -> Any:
     port = server if isinstance(server, int) else server.port
     with redis.Redis(port=port, decode_responses=True, socket_timeout=5) as client:
         return client.execute_command(*command)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Returns when `condition` holds."""
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, "it has not come to pass"
-        time.sleep(0.01)
 
 
 def follows(replica: Valkey, master: Valkey) -> bool:

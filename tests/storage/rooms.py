@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from chatlab.storage.memory import MemoryLog
 from chatlab.storage.redis import RedisLog
 from chatlab.storage.redis_url import locate
 from chatlab.storage.sqlite import SqliteLog
+from tests.waiting import until
 
 EVERYTHING = 10**9
 
@@ -134,14 +135,3 @@ class Rooms:
 
 def seqs(messages: Sequence[Message]) -> list[int]:
     return [message.seq for message in messages]
-
-
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
-    """Returns when `condition` holds; the test's own time limit ends a wait in vain."""
-    while True:
-        holds = condition()
-        if not isinstance(holds, bool):
-            holds = await holds
-        if holds:
-            return
-        await asyncio.sleep(0.005)

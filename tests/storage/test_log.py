@@ -12,7 +12,8 @@ from chatlab.errors import InvalidPayload, SettingsError
 from chatlab.settings import Settings
 from chatlab.storage import open_storage
 from chatlab.storage.base import NEWEST_BYTES, Cursor, json_size
-from tests.storage.rooms import Rooms, seqs, until
+from tests.storage.rooms import Rooms, seqs
+from tests.waiting import until
 
 
 async def test_messages_are_numbered_from_one_without_gap_in_each_room(rooms):

@@ -19,7 +19,8 @@ from chatlab.errors import InvalidPayload
 from chatlab.lab import valkey
 from chatlab.protocol import Message
 from chatlab.storage.base import Cursor, json_size
-from tests.storage.rooms import Rooms, seqs, until
+from tests.storage.rooms import Rooms, seqs
+from tests.waiting import until
 
 KEY_TTL = 60.0
 KEY_MESSAGES = 6

@@ -12,7 +12,8 @@ from chatlab.lab import valkey
 from chatlab.settings import Rate
 from chatlab.storage.redis_buckets import RedisBuckets
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.storage.rooms import Clock, until
+from tests.storage.rooms import Clock
+from tests.waiting import until
 
 RATE = Rate(20.0, 40)
 

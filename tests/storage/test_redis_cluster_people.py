@@ -16,7 +16,7 @@ from chatlab.storage.redis_presence import RedisPresence
 from chatlab.storage.redis_users import RedisDirectory, UserStore
 from tests.storage.nodes import Server, connected, some_prefix
 from tests.storage.redis_servers import RedisCluster
-from tests.storage.rooms import until
+from tests.waiting import until
 
 ROOMS = [f"room {number}" for number in range(12)] + ["a}b{c", "{}", "ñandú"]
 

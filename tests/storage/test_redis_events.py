@@ -11,7 +11,7 @@ from chatlab.errors import Unavailable
 from chatlab.lab import valkey
 from chatlab.storage.redis_events import RedisEvents
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.storage.rooms import until
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import pytest
 from chatlab.errors import Unavailable
 from chatlab.lab import valkey
 from chatlab.lab.valkey import Valkey
-from tests.storage.rooms import Rooms, seqs, until
+from tests.storage.rooms import Rooms, seqs
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -21,7 +21,8 @@ from chatlab.storage.redis_subscriber import Subscriber
 from chatlab.storage.redis_url import locate
 from tests.storage.nodes import some_prefix
 from tests.storage.redis_servers import run
-from tests.storage.rooms import Rooms, until
+from tests.storage.rooms import Rooms
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -11,7 +11,8 @@ import pytest
 
 from chatlab.errors import Unavailable
 from chatlab.storage.redis_url import locate
-from tests.storage.rooms import Rooms, seqs, until
+from tests.storage.rooms import Rooms, seqs
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -14,7 +14,7 @@ from chatlab.errors import InvalidPayload, Unavailable
 from chatlab.lab import valkey
 from chatlab.storage.redis_presence import RedisPresence
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.storage.rooms import until
+from tests.waiting import until
 
 TTL = 0.6
 

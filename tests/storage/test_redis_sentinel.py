@@ -10,8 +10,9 @@ import pytest
 
 from chatlab.errors import SettingsError, Unavailable
 from tests.storage.nodes import some_prefix
-from tests.storage.redis_servers import Watched, is_master, run, wait_until
-from tests.storage.rooms import Rooms, seqs, until
+from tests.storage.redis_servers import Watched, is_master, run
+from tests.storage.rooms import Rooms, seqs
+from tests.waiting import until, wait_until
 
 pytestmark = pytest.mark.timeout(60)
 

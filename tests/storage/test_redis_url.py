@@ -18,7 +18,8 @@ from chatlab.lab import Valkey
 from chatlab.settings import REDIS_SCHEMES
 from chatlab.storage.redis_url import SCHEMES, locate
 from tests.storage.nodes import some_prefix
-from tests.storage.rooms import Rooms, until
+from tests.storage.rooms import Rooms
+from tests.waiting import until
 
 SECRET = "s3cr/t?#@:%"
 QUOTED = "s3cr%2Ft%3F%23%40%3A%25"

@@ -13,7 +13,7 @@ from chatlab.lab import valkey
 from chatlab.storage.base import User
 from chatlab.storage.redis_users import RedisDirectory, UserStore
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.storage.rooms import until
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from chatlab.errors import Unavailable
-from tests.storage.rooms import Rooms, seqs, until
+from tests.storage.rooms import Rooms, seqs
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = """

@@ -15,7 +15,7 @@ from chatlab.errors import SettingsError, Unavailable
 from chatlab.settings import Settings
 from chatlab.storage import open_storage, open_users
 from chatlab.storage.base import RoomLog, User, UserDirectory
-from tests.storage.rooms import until
+from tests.waiting import until
 
 Storage = tuple[RoomLog, UserDirectory]
 
