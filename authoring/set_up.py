@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import installer
 import npm_packages
+from installer import LOCK
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = "bundle"  # used without being named, where a checkout has such a folder
@@ -28,7 +30,6 @@ MANIFEST = "bundle.json"
 WHEELS = "wheels"
 NPM = "npm"
 FORMAT = 1
-LOCK = "requirements.lock"
 PEER = Path("bench") / "peer"
 
 
@@ -67,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"Installing from {bundle.folder}, without network ...")
     elif unused:
         say(f"○ {HERE}/ is not used. {unused} Asking the package index instead ...")
-    code = install(root, bundle)
+    wanted = ["-r", LOCK, "-e", "."]
+    code = installer.install(wanted, root=root, wheels=bundle.wheels if bundle else None)
     if code:
         if bundle:
             say(f"✗ {bundle.folder} did not serve: pip says why above. {AGAIN}")
@@ -156,19 +158,6 @@ def verify(folder: Path, manifest: dict[str, Any], names: Sequence[str]) -> None
             raise NoFit(
                 f"{path} is none of the bundle's own files. Remove it: pip might take it instead."
             )
-
-
-def install(root: Path, bundle: Bundle | None) -> int:
-    """Run pip; its exit code."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    environment = dict(os.environ)
-    if bundle:
-        command += ["--no-index", "--find-links", str(bundle.wheels)]
-        # What this machine's pip was told otherwise, of indexes and of folders, is not for here.
-        environment = {k: v for k, v in environment.items() if not k.startswith("PIP_")}
-        environment["PIP_CONFIG_FILE"] = os.devnull
-    command += ["-r", LOCK, "-e", "."]
-    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
 def extras(root: Path, bundle: Bundle | None) -> None:

@@ -84,6 +84,7 @@ def test_with_a_bundle_a_fresh_checkout_opens_the_lab_and_the_stage_without_netw
     written = "".join((bundle / name).read_text() for name in ("bundle.json", "README.txt"))
     client = list(clone.glob(".cache/npm/socket.io*"))
     peer = (clone / "bench" / "peer" / "node_modules" / "socket.io" / "package.json").is_file()
+    left = list(clone.glob(".venv/.uv-cache*"))
     shutil.rmtree(clone)
     shutil.rmtree(bundle)
 
@@ -91,6 +92,8 @@ def test_with_a_bundle_a_fresh_checkout_opens_the_lab_and_the_stage_without_netw
     assert "://" not in written
     seen = json.loads(room.stdout)
     assert f"Installing from {bundle}" in seen["lab_log"]
+    assert "uv cannot" not in seen["lab_log"]
+    assert not left, "what uv unpacked is still there"
     assert "python3" in json.loads(seen["lab"])["kernelspecs"]
     assert "jupyter-config-data" in seen["lesson"]
     assert "<html" in seen["stage"]
