@@ -134,8 +134,9 @@ def words_for_uv(settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]
 
     Raises `ValueError`, which names it, for a setting that uv is not told here.
     """
-    # pip takes the best version of all indexes, uv by itself the first index that has the package.
-    options = ["--index-strategy", "unsafe-best-match"]
+    # As pip does; uv by itself leaves that to the first import, and takes a package from the first
+    # index that has it in any version.
+    options = ["--compile-bytecode", "--index-strategy", "unsafe-best-match"]
     told: dict[str, str] = {}
     for name, value in settings.items():
         match name:

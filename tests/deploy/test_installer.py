@@ -13,7 +13,7 @@ import installer
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAIN = ["--index-strategy", "unsafe-best-match"]
+PLAIN = ["--compile-bytecode", "--index-strategy", "unsafe-best-match"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the Makefile is for POSIX systems")
 
