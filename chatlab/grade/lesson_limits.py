@@ -165,7 +165,7 @@ async def _flooded(target: Target) -> tuple[Client, list[int]]:
     """A client that has sent a flood, and the numbers of its acks, which have come or will not."""
     (alice,) = await target.joined(target.room(), 0)
     numbers = await _flood([alice], _FLOOD)
-    await _settled([alice], numbers)
+    await _settled([alice], numbers, sure=True)
     return alice, numbers[0]
 
 
@@ -199,8 +199,11 @@ async def _flood(clients: list[Client], count: int) -> list[list[int]]:
     return numbers
 
 
-async def _settled(clients: list[Client], numbers: list[list[int]]) -> None:
-    """Wait until all acks are there, or none has come for a while."""
+async def _settled(clients: list[Client], numbers: list[list[int]], *, sure: bool = False) -> None:
+    """Wait until all acks are there, or none has come for a while.
+
+    A pause is not yet a silence: to be `sure`, what is missing is waited for as long as any answer.
+    """
 
     async def settle(client: Client, mine: list[int]) -> None:
         def answered() -> int:
@@ -210,8 +213,11 @@ async def _settled(clients: list[Client], numbers: list[list[int]]) -> None:
         quiet = max(_QUIET, client.timeout if not answered() else 0.0)
         while (before := answered()) < len(mine) and client.closing is None:
             changed: Any = await client.wait(lambda: answered() > before or None, quiet)
-            if changed is None:
+            if changed is not None:
+                quiet = _QUIET
+            elif sure and quiet < client.timeout:
+                quiet = client.timeout
+            else:
                 return
-            quiet = _QUIET
 
     await asyncio.gather(*(settle(c, mine) for c, mine in zip(clients, numbers, strict=True)))

@@ -187,13 +187,19 @@ class Notebook:
         await text.get_by_role("link", name=link, exact=True).first.click()
 
     async def close_tab(self) -> None:
-        """Close the tab in front."""
+        """Close the tab in front, and keep nothing of it."""
         tabs = self.page.locator("#jp-main-dock-panel .lm-TabBar-tab")
-        last = tabs.nth(await tabs.count() - 1)
+        count = await tabs.count()
         await self.page.locator(
             "#jp-main-dock-panel .lm-TabBar-tab.jp-mod-current .lm-TabBar-tabCloseIcon"
         ).click()
-        await last.wait_for(state="detached")
+        # A notebook whose kernel has come is changed already, where the kernel's Python is of
+        # another version than the one in the file; then JupyterLab asks.
+        asked = self.page.locator(".jp-Dialog").get_by_role("button", name="Discard")
+        await self.page.wait_for_function(CLOSED_OR_ASKED, arg=count)
+        if await asked.is_visible():
+            await asked.click()
+        await tabs.nth(count - 1).wait_for(state="detached")
 
     async def scrolled_to(self, heading: str) -> None:
         """Wait until the heading of this id stands in the upper half of the notebook in view."""
@@ -207,6 +213,8 @@ AT_THE_TOP = """(id) => {
   const where = heading ? heading.getBoundingClientRect().top - top : -1;
   return where > 0 && where < height / 2;
 }"""
+CLOSED_OR_ASKED = """(count) => document.querySelector(".jp-Dialog")
+  || document.querySelectorAll("#jp-main-dock-panel .lm-TabBar-tab").length < count"""
 IN_FRONT = """(path) => document
   .querySelector("#jp-main-dock-panel .lm-TabBar-tab.jp-mod-current")
   .title.split("\\n").includes(`Path: ${path}`)"""
