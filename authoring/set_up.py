@@ -22,7 +22,7 @@ from typing import Any
 
 import installer
 import npm_packages
-from installer import LOCK
+from installer import LOCK, say
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = "bundle"  # used without being named, where a checkout has such a folder
@@ -220,11 +220,6 @@ def another_python(targets: Sequence[str]) -> str:
     if not versions:
         return ""
     return f"name that Python (`make PYTHON=python{versions[-1]} lab`), or "
-
-
-def say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

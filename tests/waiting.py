@@ -23,10 +23,11 @@ async def until(
     """Wait until `condition()` is true, and return what it gave.
 
     It may be a coroutine function. Raises `TimeoutError` after `timeout` seconds, also where the
-    condition itself takes as long.
+    condition itself takes as long; what the condition raises is passed on.
     """
+    limit = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout):
+        async with limit:
             while True:
                 value = condition()
                 if inspect.isawaitable(value):
@@ -35,6 +36,8 @@ async def until(
                     return value
                 await asyncio.sleep(0.005)
     except TimeoutError:
+        if not limit.expired():
+            raise
         raise TimeoutError(f"{what} did not come to pass within {timeout:g} s") from None
 
 

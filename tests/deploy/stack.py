@@ -15,7 +15,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from chatlab.lab.process import Process
 from chatlab.lab.valkey import find_valkey
 from tests.deploy.files import ROOT, caddy_json, compose, containerfile, environment, every, only
 from tests.deploy.names import Names
+from tests.waiting import wait_until
 
 SECRET = "of-a-deployment-" * 4
 INSTALLED = "/opt/chatlab"
@@ -155,9 +155,7 @@ class Stack:
         command = [program, "run", "--config", str(file)]
         started = self._start("front", command, r"certificate obtained successfully", homes)
         # Said a moment before it can be shown.
-        until = time.monotonic() + 20
-        while not self._shows_certificate() and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_until(self._shows_certificate, what="the certificate", timeout=20)
         return started
 
     def _shows_certificate(self) -> bool:

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from chatlab import doctor
 from chatlab.lab import Proxy, background, balancer, process, raw_client
+from tests.waiting import wait_until
 
 MODULE = importlib.import_module("chatlab.lab.balancer")
 
@@ -300,10 +301,7 @@ def test_neither_it_nor_its_files_outlive_a_kernel_that_is_killed(kind):
     try:
         pid, folder = json.loads(kernel.stdout.readline())
         kernel.kill()
-        deadline = time.monotonic() + 20
-        while psutil.pid_exists(pid) or Path(folder).exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: not psutil.pid_exists(pid) and not Path(folder).exists(), timeout=20)
     finally:
         kernel.kill()
         kernel.wait()
