@@ -60,7 +60,8 @@ class Users:
                         self._free.remove(user)
                     return ready[:count]
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), 0.2)
+                    async with asyncio.timeout(0.2):
+                        await self._changed.wait()
 
     def _is_ready(self, user: str, now: float, fresh: bool) -> bool:
         return self._rested[user] + (_REST if fresh else 0.0) <= now

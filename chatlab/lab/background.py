@@ -170,7 +170,8 @@ class Server(Witness, HasPage, Part):
         """Let the same `socketio.AsyncServer` be started again on another loop."""
         if getattr(eio, "service_task_event", None) is not None:
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(eio.shutdown(), 1)
+                async with asyncio.timeout(1):
+                    await eio.shutdown()
             eio.start_service_task = True
         eio.sockets.clear()
 
@@ -270,7 +271,8 @@ async def _hang_up(manager: Any) -> None:
     for connection in (getattr(manager, "pubsub", None), getattr(manager, "redis", None)):
         if connection is not None:
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(connection.aclose(), 1)
+                async with asyncio.timeout(1):
+                    await connection.aclose()
 
 
 def _settings(app: web.Application | None) -> Any:

@@ -113,7 +113,8 @@ class RawClient(Witness, socketio.AsyncClient):  # type: ignore[misc]
         take.numbers = numbers  # type: ignore[attr-defined]
         await self.emit(event, data, namespace=namespace, callback=take)
         try:
-            await asyncio.wait_for(answered.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await answered.wait()
         except TimeoutError:
             number = numbers[0] if numbers else None
             self.recorder.add(

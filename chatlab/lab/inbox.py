@@ -164,7 +164,8 @@ def _condition(what: int | str | Condition, count: int) -> tuple[Condition, str]
 
 async def _set_before(event: asyncio.Event, deadline: float) -> bool:
     try:
-        await asyncio.wait_for(event.wait(), max(0.0, deadline - time.monotonic()))
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            await event.wait()
     except TimeoutError:
         return False
     return True

@@ -187,7 +187,8 @@ async def measured(job: Job, counts: Counts) -> tuple[Span, Counts, list[float]]
 
 async def _unless_wrong(counts: Counts, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(counts.wrong.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await counts.wrong.wait()
 
 
 async def drained(complete: Callable[[], int]) -> int:

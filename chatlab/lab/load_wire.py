@@ -90,7 +90,8 @@ class Wire(asyncio.Protocol):
         packet = f"42{number}{json.dumps([event, data], separators=(',', ':'))}"
         self.transport.write(text_frame(packet.encode()))
         try:
-            told = await asyncio.wait_for(answer, PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                told = await answer
         except TimeoutError:
             raise LoadError(f"no ack of {event} within {PATIENCE:g} s") from None
         ok = told[0].get("ok") if told and isinstance(told[0], dict) else None

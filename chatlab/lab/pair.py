@@ -109,7 +109,10 @@ class Pair:
 
     async def _listening(self) -> None:
         """Wait until two connections have subscribed: what is said before is heard by nobody."""
-        async with redis.asyncio.from_url(url_of_store(self.store)) as database:
+        url = url_of_store(self.store)
+        # With a timeout of its own redis-py 8.1.0 sends by `asyncio.wait_for`, which on Python 3.11
+        # swallows a cancellation that meets a result: this loop would then never end.
+        async with redis.asyncio.from_url(url, socket_timeout=None) as database:
             while len(await database.client_list(_type="pubsub")) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 
@@ -134,7 +137,7 @@ class Pair:
         known = len(self.a.received.of("send-message"))
         sending = asyncio.ensure_future(self._send(self.alice, alices))
         try:
-            # Not `wait_for`, which gives handlers a moment to finish: Bob waits for no handler.
+            # Not `a.wait_for`, which gives handlers a moment to finish: Bob waits for no handler.
             async with asyncio.timeout(_PATIENCE):
                 while len(self.a.received.of("send-message")) == known:  # noqa: ASYNC110
                     await asyncio.sleep(0.0005)

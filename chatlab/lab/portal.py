@@ -94,7 +94,8 @@ class LoopThread:
     async def _finish(self, last: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
         try:
             if last is not None:
-                await asyncio.wait_for(last(), 3)
+                async with asyncio.timeout(3):
+                    await last()
         except Exception as error:
             message = f"{self.name} could not be ended as it should be"
             self.loop.call_exception_handler({"message": message, "exception": error})

@@ -76,7 +76,8 @@ class Hub:
 
     async def _greeted(self, socket: web.WebSocketResponse) -> bool:
         try:
-            first = await asyncio.wait_for(socket.receive(), _GREETING)
+            async with asyncio.timeout(_GREETING):
+                first = await socket.receive()
             said = json.loads(first.data) if first.type is WSMsgType.TEXT else None
         except (TimeoutError, ValueError):
             return False

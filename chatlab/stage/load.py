@@ -121,7 +121,8 @@ async def flood(url: str, token: str) -> None:
                         while len(waiting) > UNANSWERED and not reading.done():
                             room_again.clear()
                             with contextlib.suppress(TimeoutError):
-                                await asyncio.wait_for(room_again.wait(), 0.2)
+                                async with asyncio.timeout(0.2):
+                                    await room_again.wait()
                 finally:
                     reading.cancel()
                     await socket.ws.close()
@@ -168,7 +169,8 @@ async def _measured(socket: Socket, numbers: dict[int, asyncio.Future[float]]) -
     number = await socket.say("probe", f"{PROBE}{began:.3f}")
     numbers[number] = asyncio.get_running_loop().create_future()
     try:
-        ended = await asyncio.wait_for(numbers[number], PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            ended = await numbers[number]
     except TimeoutError:
         numbers.pop(number, None)
         say(ms=None)

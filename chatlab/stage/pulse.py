@@ -35,7 +35,8 @@ class Pulse:
         """Until cancelled: the state, whenever it is another."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.dirty.wait(), _IDLE)
+                async with asyncio.timeout(_IDLE):
+                    await self.dirty.wait()
             self._look()
             if self.dirty.is_set():
                 self.flush()

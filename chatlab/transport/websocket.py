@@ -75,7 +75,8 @@ class Pool:
         """Wait until everything has closed; what is still open after `within` seconds is cut."""
         if self._open:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), within)
+                async with asyncio.timeout(within):
+                    await self._empty.wait()
         for one in list(self._open):
             one.abort()
 

@@ -201,6 +201,30 @@ async def test_sending_may_be_written_in_any_way(answer: Any) -> None:
     assert result.done, result.advice
 
 
+async def test_a_third_ack_that_a_busy_machine_holds_back_is_waited_for_longer() -> None:
+    calls = 0
+
+    class Busy:
+        """A client whose loop stands still while its third call waits."""
+
+        def __init__(self, client: Any) -> None:
+            self.client = client
+
+        async def call(self, *args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 5:  # the two before were of the first part of the check
+                asyncio.get_running_loop().call_soon(time.sleep, 2 * ex01.SOON)
+            return await self.client.call(*args, **options)
+
+    async def held_back(client: Any, text: str, **options: Any) -> Any:
+        return await solution(Busy(client), text, **options)
+
+    result = await ex01.sends_reliably(held_back)
+    assert result.done, result.advice
+    assert calls > 2 + 3 + 16 * 4  # the second part was tried once more
+
+
 async def a_new_key_for_each_try(
     client: Any, text: str, *, tries: int = 4, timeout: float = 0.3, sleep: Any = asyncio.sleep
 ) -> Any:

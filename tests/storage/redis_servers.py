@@ -16,6 +16,9 @@ from chatlab.lab.process import Process
 from chatlab.lab.valkey import Valkey, find_valkey
 from tests.waiting import wait_until
 
+# After so long a silence the others take a node for dead.
+NODE_TIMEOUT_MS = 500
+
 _number = itertools.count(1)
 
 
@@ -70,7 +73,7 @@ class RedisCluster:
 
     def _node(self) -> Valkey:
         return _start(
-            *("--cluster-enabled", "yes", "--cluster-node-timeout", "500"),
+            *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
             *("--cluster-port", str(free_port()), "--cluster-replica-validity-factor", "0"),
             name="cluster",
         )
@@ -92,6 +95,12 @@ class RedisCluster:
     @property
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.nodes)
+
+    def configure(self, name: str, value: int) -> None:
+        """Set a parameter of every node that runs."""
+        for node in self.nodes:
+            if node.running:
+                run(node, "CONFIG", "SET", name, value)
 
     def id(self, node: Valkey) -> str:
         return str(run(node, "CLUSTER", "MYID"))

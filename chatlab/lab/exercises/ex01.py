@@ -224,7 +224,7 @@ class Retries:
             )
         self._store.broken = False
         with contextlib.suppress(socketio.exceptions.TimeoutError):
-            await client.call("send-message", payload, timeout=4 * SOON)
+            await client.call("send-message", payload, timeout=PATIENCE)
         expect(
             len(self._store.texts) == before + 1,
             "`store` raised an `OSError`, and the retry was not stored either — remember a key "

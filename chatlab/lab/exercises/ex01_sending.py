@@ -52,7 +52,6 @@ async def sends_reliably(send: Send) -> None:
     sio.on("send-message", handler=answer)
     async with background(sio, name="check 01") as server:
         await _one_is_enough(send, server)
-        server.clear()
         await _the_third_is_answered(send, server)
         server.clear()
         await _nobody_answers(send, server)
@@ -80,12 +79,17 @@ async def _one_is_enough(send: Send, server: Server) -> None:
 
 
 async def _the_third_is_answered(send: Send, server: Server) -> None:
-    pauses = Pauses()
-    with Proxy(server, name="check 01", drop="ack", at=(1, 2)) as wire:
-        async with raw_client(wire, name="alice") as alice:
-            sending = send(alice, "hello", tries=TRIES, timeout=SOON, sleep=pauses)
-            answer = await _finished(sending, server, gave_up_after=3)
-    tries = server.received
+    # A fourth try may be a busy machine's, whose third ack came late: then once more, with time.
+    for timeout in (SOON, PATIENCE / 2):
+        server.clear()
+        with Proxy(server, name="check 01", drop="ack", at=(1, 2)) as wire:
+            async with raw_client(wire, name="alice") as alice:
+                sending = send(alice, "hello", tries=TRIES, timeout=timeout, sleep=Pauses())
+                patience = PATIENCE + 2 * timeout
+                answer = await _finished(sending, server, patience=patience, gave_up_after=3)
+        tries = server.received
+        if len(tries) <= 3:
+            break
     expect(
         len(tries) == 3,
         f"two acks were lost, and {len(tries)} tries arrived instead of 3 — after each timeout "
@@ -158,12 +162,16 @@ def _pauses_grow(rounds: list[list[float]]) -> None:
 
 
 async def _finished(
-    sending: Awaitable[Any], server: Server, *, gave_up_after: int | None = None
+    sending: Awaitable[Any],
+    server: Server,
+    *,
+    patience: float = PATIENCE,
+    gave_up_after: int | None = None,
 ) -> Any:
     """What the learner's function gives back; too slow, or given up too early, is advice."""
     expect(asyncio.iscoroutine(sending), "it is not `async` — begin it with `async def`")
     task = asyncio.ensure_future(sending)
-    done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+    done, _ = await asyncio.wait({task}, timeout=patience)
     if not done:
         task.cancel()
         await asyncio.wait({task}, timeout=SOON)

@@ -103,7 +103,8 @@ class _Shop:
         told, loop = asyncio.Event(), asyncio.get_running_loop()
         self._told = lambda: loop.call_soon_threadsafe(told.set)
         await client.aclose()
-        await asyncio.wait_for(told.wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await told.wait()
         self._told = bool  # others may leave later, when this loop is closed
         self.look()
 

@@ -35,7 +35,8 @@ class Bus:
     """
 
     def __init__(self, url: str, heard: Callable[[str, Any], Awaitable[None]]) -> None:
-        self.redis = redis.asyncio.from_url(url, decode_responses=True)
+        # No timeout of its own: with one, redis-py 8.1.0 can swallow a cancellation (Python 3.11).
+        self.redis = redis.asyncio.from_url(url, decode_responses=True, socket_timeout=None)
         self._heard = heard
         self._pubsub: Any = self.redis.pubsub()
         self._listening: asyncio.Task[None] | None = None
@@ -63,7 +64,8 @@ class Bus:
             self._listening = asyncio.create_task(self._listen())
         # Called from `heard` it is not confirmed before that has returned.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(confirmed.wait(), PATIENCE / 2)
+            async with asyncio.timeout(PATIENCE / 2):
+                await confirmed.wait()
 
     async def close(self) -> None:
         """End it."""
