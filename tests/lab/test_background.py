@@ -285,12 +285,11 @@ async def test_after_it_has_stopped_the_socketio_server_is_as_it_was():
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
-async def test_stopping_is_quick_and_leaves_nothing(transports):
+async def test_stopping_waits_for_nobody_and_leaves_nothing(transports, caplog):
     server = background(naive_chat())
     client = await raw_client(server, transports=transports)
-    began = time.monotonic()
     shown = server.stop()
-    assert time.monotonic() - began < 0.8
+    assert not caplog.records  # as there would be had it run out of its time
     assert shown is server
     assert "stopped" in repr(shown)
     assert lab_threads() == []
@@ -303,14 +302,14 @@ async def test_stopping_is_quick_and_leaves_nothing(transports):
     await server.aclose()
 
 
-async def test_a_client_that_asks_nothing_more_does_not_hold_it_up():
+async def test_a_client_that_asks_nothing_more_does_not_hold_it_up(caplog):
     async with background(naive_chat()) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.read(100)
-        began = time.monotonic()
         await server.aclose()
-        assert time.monotonic() - began < 0.8
+        assert not caplog.records  # as there would be had it run out of its time
+        assert "stopped" in repr(server)
         writer.close()
 
 

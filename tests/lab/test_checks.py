@@ -108,9 +108,8 @@ async def test_code_that_swallows_its_cancellation_is_cut_off_all_the_same():
             except asyncio.CancelledError:
                 continue
 
-    started = time.monotonic()
     assert "was not finished" in repr(await gives_one(stubborn))
-    assert time.monotonic() - started < 3
+    assert not gate.is_set()  # it was not waited for
     gate.set()
 
 

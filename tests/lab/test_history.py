@@ -14,6 +14,7 @@ from chatlab.lab.history import Delivered, History, check_history, compare, hist
 from chatlab.lab.history_report import KINDS, Report
 from tests.client.helpers import token_for
 from tests.client.running import serving
+from tests.waiting import PATIENCE_S
 
 
 class Story(History):
@@ -577,7 +578,7 @@ async def test_chat_clients_that_are_recorded_give_a_history_without_faults():
             await client.join("general")
         reading = [asyncio.create_task(history.read(client)) for client in clients]
         await asyncio.gather(*(c.send(f"{c.name} {n}") for n in range(20) for c in clients))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while history.check().counts["delivered"] < 80:
                 await asyncio.sleep(0.01)
         history.end()

@@ -13,7 +13,7 @@ import socketio
 from aiohttp import web
 
 from chatlab.lab import Proxy, RawClient, background, raw_client
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 NoAnswer = socketio.exceptions.TimeoutError
 TRANSPORTS = pytest.mark.parametrize(
@@ -206,9 +206,8 @@ async def test_behind_a_silent_wire_new_connections_hang_until_it_heals():
 async def test_a_client_behind_a_silent_wire_can_still_be_closed(transports):
     async with scene(transports) as (_server, wire, alice):
         wire.mute()
-        began = time.monotonic()
-        await alice.disconnect()
-        assert time.monotonic() - began < 2
+        async with asyncio.timeout(PATIENCE_S / 2):  # a ping's time is longer than that
+            await alice.disconnect()
         assert not alice.connected
 
 
@@ -262,13 +261,17 @@ async def test_everything_is_late_but_not_slower_and_stays_in_order(transports):
             await alice.emit("send-message", {"text": n})
         await say(alice, 12)
         took = time.monotonic() - began
-        assert 0.3 <= took < 1.5
+        assert 0.3 <= took < 12 * 0.3  # not one after the other
         assert server.received_texts == list(range(13))
         wire.delay(0)
         await say(alice, "behind what was still on its way")
-        began = time.monotonic()
-        await say(alice, "quick")
-        assert time.monotonic() - began < 0.3
+
+        async def quick() -> bool:
+            began = time.monotonic()
+            await say(alice, "quick")
+            return time.monotonic() - began < 0.3
+
+        await until(quick)  # the machine may take its time once, a late wire does each time
 
 
 async def test_both_ways_late_is_twice_as_late():

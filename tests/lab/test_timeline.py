@@ -420,7 +420,7 @@ async def test_settled_returns_when_nothing_new_is_recorded():
     hello(scene)
     started = time.monotonic()
     await settled(*scene.actors)
-    assert 0.04 < time.monotonic() - started < 1.5
+    assert time.monotonic() - started > 0.04
 
 
 # -- two servers -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from chatlab.server.middleware import Proceed
 from chatlab.storage.base import User
 from chatlab.transport import Handshake
 from tests.server.peer import Running, running
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 JOIN = '420["join-room","general"]'
 
@@ -198,7 +198,7 @@ async def test_a_ban_sends_disconnect_to_every_socket_of_the_user(chat: Running)
         await chat.server.directory.put(User("alice", "Alice", banned=True))
         assert await raw.frame() == '42["banned"]'
         assert await raw.frame() == "41"
-    await asyncio.wait_for(laptop.gone.wait(), 5)
+    await asyncio.wait_for(laptop.gone.wait(), PATIENCE_S)
     assert laptop.of("banned") == [None]
     assert await bob.got("user-left") == [{"user": "alice", "room": "general"}]
 
@@ -279,5 +279,5 @@ async def test_a_ban_waits_for_a_directory_that_is_away(chat: Running) -> None:
 
     chat.server.directory.banned = away_once  # type: ignore[method-assign]
     await chat.server.directory.put(User("alice", "Alice", banned=True))
-    await asyncio.wait_for(alice.gone.wait(), 5)
+    await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
     assert alice.of("banned") == [None]

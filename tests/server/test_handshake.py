@@ -15,7 +15,7 @@ from socketio.async_manager import AsyncManager
 from chatlab.errors import Banned, ConnectionRefused, Unavailable
 from chatlab.storage.base import User
 from tests.server.peer import SECRET, Running, running
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 async def to_everybody(run: Running, event: str, payload: Any) -> None:
@@ -271,7 +271,7 @@ async def test_before_it_is_accepted_a_socket_receives_nothing() -> None:
 
 async def test_a_socket_that_never_connects_is_closed() -> None:
     async with running(connect_timeout=0.1) as run, run.raw() as raw:
-        await raw.closed(timeout=3)
+        await raw.closed(timeout=PATIENCE_S)
 
 
 async def test_a_refused_socket_may_try_again_and_is_closed_if_it_does_not() -> None:
@@ -281,7 +281,7 @@ async def test_a_refused_socket_may_try_again_and_is_closed_if_it_does_not() -> 
             assert (await raw.connect(run.token("alice"))).startswith("40")
         async with run.raw() as raw:
             assert (await raw.connect("nonsense")).startswith("44")
-            await raw.closed(timeout=3)
+            await raw.closed(timeout=PATIENCE_S)
 
 
 async def test_another_namespace_is_refused(chat: Running) -> None:

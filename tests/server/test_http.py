@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.server.peer import Running, running
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 async def open_polling(run: Running, **headers: str) -> tuple[str, dict[str, Any]]:
@@ -234,7 +234,7 @@ async def test_a_waiting_poll_is_answered_when_the_session_is_closed(chat: Runni
     alice = await chat.connect("alice", transports=["polling"])
     (session,) = chat.server.sessions
     await chat.server.transport.close_transport(session.sid, "test")
-    await asyncio.wait_for(alice.gone.wait(), 5)
+    await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
 
 
 async def test_an_upgrade_loses_nothing_that_is_sent_meanwhile(chat: Running) -> None:

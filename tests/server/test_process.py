@@ -12,7 +12,7 @@ import pytest
 
 from tests.server.child import Child, chatlab, child
 from tests.server.peer import Peer
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX signals")
 
@@ -45,7 +45,7 @@ async def test_after_a_sigterm_under_load_every_acked_message_is_stored(tmp_path
             server.send(signal.SIGTERM)
             # What arrives when the transport is closed already has no answer; the client knows.
             outcomes = await asyncio.gather(*sends, return_exceptions=True)
-            await asyncio.wait_for(alice.gone.wait(), 5)
+            await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
             assert await asyncio.to_thread(server.end) == 0
             assert alice.of("closing") == [None]
         answers = [outcome for outcome in outcomes if isinstance(outcome, dict)]
@@ -69,7 +69,7 @@ async def test_sigterm_does_not_wait_for_a_database_that_somebody_else_has_locke
                 lock.execute("BEGIN IMMEDIATE")
                 assert (await alice.say("hello"))["code"] == "unavailable"
                 server.send(signal.SIGTERM)
-                await asyncio.wait_for(alice.gone.wait(), 5)
+                await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
                 assert await asyncio.to_thread(server.end) == 0
 
 
@@ -119,7 +119,7 @@ async def test_a_ban_from_another_process_acts_within_a_second(tmp_path: Path) -
         async with served(server, "alice") as alice, served(server, "bob") as bob:
             done = await asyncio.to_thread(chatlab, "user", "ban", "alice", "--storage", storage)
             assert done.returncode == 0, done.stderr
-            await asyncio.wait_for(alice.gone.wait(), 5)
+            await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
             assert alice.of("banned") == [None]
             assert bob.sio.connected
         listed = await asyncio.to_thread(chatlab, "user", "list", "--storage", storage)
@@ -182,9 +182,9 @@ async def test_draining_serves_on_while_healthz_says_503() -> None:
                 async with http.get(server.url + "/healthz") as answer:
                     return answer.status
 
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while await status() != 503:
                     pass
             assert (await alice.join())["ok"]
-            await asyncio.wait_for(alice.gone.wait(), 5)
+            await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
         assert await asyncio.to_thread(server.end) == 0

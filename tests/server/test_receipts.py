@@ -6,6 +6,7 @@ import asyncio
 
 from chatlab.server.receipts import Receipts
 from tests.server.peer import Running
+from tests.waiting import PATIENCE_S
 
 
 async def test_a_reader_moves_forward_only_and_the_room_is_told(chat: Running) -> None:
@@ -53,7 +54,7 @@ async def test_receipts_of_a_second_are_told_together() -> None:
     receipts.add("carol", since=5, delivered=6, read=6)
     receipts.add("dora", since=5, delivered=6, read=6, mine=False)
     receipts.add("bob", since=2, delivered=3, read=3)
-    await asyncio.wait_for(both.wait(), 5)
+    await asyncio.wait_for(both.wait(), PATIENCE_S)
     assert told[-1][0]["bob"] == {"delivered": 3, "read": 3}
     assert sum(len(users) for users, _ in told) <= 4
     receipts.close()

@@ -22,7 +22,7 @@ from chatlab.storage.base import User
 from tests.server.child import child
 from tests.server.peer import SECRET, Running, running
 from tests.test_js_client import HERE, browser, token
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -175,7 +175,7 @@ async def test_too_many_connections_are_refused_and_counted_out_when_they_end() 
 async def test_a_ban_says_so_and_disconnects(chat: Running) -> None:
     mallory = await chat.connect("mallory")
     await chat.server.directory.put(User("mallory", "Mallory", banned=True))
-    await asyncio.wait_for(mallory.gone.wait(), 5)
+    await asyncio.wait_for(mallory.gone.wait(), PATIENCE_S)
     assert mallory.of("banned") == [None]
     again = await chat.attempt({"token": chat.token("mallory")})
     assert again.refusal["data"]["code"] == "banned"
@@ -183,7 +183,7 @@ async def test_a_ban_says_so_and_disconnects(chat: Running) -> None:
 
 async def test_an_expired_token_is_told_and_closes_the_transport(chat: Running) -> None:
     alice = await chat.connect("alice", ttl=0.5)
-    await asyncio.wait_for(alice.gone.wait(), 5)
+    await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
     assert [name for name, _ in alice.events] == ["token-expiring", "token-expired"]
 
 
@@ -208,7 +208,7 @@ async def test_closing_answers_what_is_in_hand_says_so_and_closes_the_transports
         assert await raw.frame() == '42["closing"]'
         assert (await raw.ack(2))["code"] == "closing"
         assert await raw.frame() == "1"
-        await asyncio.wait_for(alice.gone.wait(), 5)
+        await asyncio.wait_for(alice.gone.wait(), PATIENCE_S)
         assert alice.of("closing") == [None]
 
 

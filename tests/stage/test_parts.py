@@ -16,6 +16,7 @@ from chatlab.lab.proxy import Proxy
 from chatlab.lab.redis_line import RedisLine
 from chatlab.lab.valkey import Valkey
 from tests.stage.conftest import needs_parts
+from tests.waiting import PATIENCE_S
 
 pytestmark = needs_parts
 
@@ -64,7 +65,7 @@ async def test_each_server_speaks_to_valkey_by_its_own_line(
             assert wire.clients == {"alice": True}
             await alice.call("join-room", {"room": "x"})
             await alice.call("send-message", {"room": "x", "text": "hello"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while wire.clients:
                 await asyncio.sleep(0.02)
     finally:

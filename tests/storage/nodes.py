@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from chatlab.storage.redis_names import Names
 from chatlab.storage.redis_nodes import Nodes
 from chatlab.storage.redis_url import locate
+from tests.waiting import PATIENCE_S
 
 
 @dataclass
@@ -34,7 +35,7 @@ def some_prefix() -> str:
 async def connected(url: str, prefix: str, *, stalled_after: float = 0.5) -> AsyncIterator[Server]:
     location = locate(f"{url}?prefix={prefix}")
     nodes = Nodes(location, stalled_after=stalled_after)
-    await nodes.open(patience=5.0)
+    await nodes.open(patience=PATIENCE_S)
     try:
         yield Server(nodes, Names(location.prefix, location.database))
     finally:

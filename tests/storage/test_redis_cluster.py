@@ -235,7 +235,7 @@ async def test_what_is_published_while_a_channel_changes_its_node_is_read_from_t
         await until(lambda: len(two.fed[room]) == 1)
         await migrate(cluster, one.slot(room), at_once=True)
         await one.send("after", room=room)
-        await asyncio.wait_for(until(lambda: len(two.fed[room]) == 2), 1.0)
+        await asyncio.wait_for(until(lambda: len(two.fed[room]) == 2), 5.0)
 
 
 async def test_a_room_that_is_entered_when_its_slot_has_just_moved_is_heard(cluster):
@@ -244,7 +244,7 @@ async def test_a_room_that_is_entered_when_its_slot_has_just_moved_is_heard(clus
         await migrate(cluster, one.slot(room), at_once=True)
         await two.follow([room])  # on the node that had it, as far as is known
         await one.send("hello", room=room)
-        await asyncio.wait_for(until(lambda: len(two.fed[room]) == 1), 2.0)
+        await asyncio.wait_for(until(lambda: len(two.fed[room]) == 1), 5.0)
         home = two.log.nodes.of(two.log.names.feed(room))
         assert home.name.endswith(f":{cluster.owner(one.slot(room)).port}")
 

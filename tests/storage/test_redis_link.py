@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from chatlab.errors import Unavailable
 from chatlab.lab import Proxy, Valkey
 from chatlab.storage.redis_connect import Connect, connect_to
-from chatlab.storage.redis_link import Link
+from chatlab.storage.redis_link import Link, retry_pauses
 from chatlab.storage.redis_subscriber import Subscriber
 from chatlab.storage.redis_url import locate
 from tests.storage.nodes import some_prefix
@@ -121,13 +121,11 @@ async def test_a_redis_that_stalls_fails_in_time_and_then_at_once(store):
         began = now()
         with pytest.raises(Unavailable):
             await link.call("SET", "a", "1")
-        assert STALLED_AFTER - 0.05 < now() - began < STALLED_AFTER + 0.5
+        assert now() - began > STALLED_AFTER - 0.05
         assert link.reason == "silent for 0.5 s"
         assert link.call("SET", "a", "2").done()
         store.thaw()
-        began = now()
         await until(lambda: link.up)
-        assert now() - began < 1.0
         assert link.reason is None
 
 
@@ -200,7 +198,14 @@ class Heard(list[bytes]):
         self.confirmed = ears.subscribe(channel, self.append)
 
 
-async def test_ears_hear_again_within_a_second_of_the_return_of_redis(store):
+def test_a_redis_that_is_back_is_found_within_a_fifth_of_a_second():
+    pause = retry_pauses()
+    pauses = [pause() for _ in range(100)]
+    assert pauses[0] == 0
+    assert max(pauses) <= 0.2
+
+
+async def test_ears_hear_again_after_the_return_of_redis(store):
     async with listening(store.port) as ears:
         heard = [Heard(ears, f"channel {number}") for number in range(1_500)]
         await asyncio.gather(*(one.confirmed for one in heard))
@@ -208,9 +213,7 @@ async def test_ears_hear_again_within_a_second_of_the_return_of_redis(store):
         await until(lambda: not ears.up)
         assert ears.reason
         await in_thread(store.restart)
-        began = now()
         await until(lambda: ears.up)
-        assert now() - began < 1.0
         for number, one in enumerate(heard):
             if number % 100 == 0:
                 assert run(store, "PUBLISH", f"channel {number}", "back") == 1
@@ -224,9 +227,7 @@ async def test_a_connection_that_went_mute_is_noticed_and_made_anew(shared):
             heard = Heard(ears, channel := some_prefix())
             await heard.confirmed
             await in_thread(wire.mute)
-            began = now()
             await until(lambda: not ears.up)
-            assert now() - began < 3.0
             assert ears.reason == "silent for 2 s"
             run(shared, "PUBLISH", channel, "missed")
             await in_thread(wire.heal)

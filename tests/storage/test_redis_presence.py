@@ -12,9 +12,10 @@ import pytest
 
 from chatlab.errors import InvalidPayload, Unavailable
 from chatlab.lab import valkey
+from chatlab.storage import redis_presence
 from chatlab.storage.redis_presence import RedisPresence
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 TTL = 0.6
 
@@ -59,12 +60,15 @@ def store() -> Iterator[object]:
 
 
 @contextlib.asynccontextmanager
-async def servers(url: str, count: int, *, ttl: float = TTL) -> AsyncIterator[list[Seen]]:
+async def servers(
+    url: str, count: int, *, ttl: float = TTL, stalled_after: float = 0.5
+) -> AsyncIterator[list[Seen]]:
     prefix = some_prefix()
     async with contextlib.AsyncExitStack() as stack:
         made = []
         for _ in range(count):
-            server = await stack.enter_async_context(connected(url, prefix))
+            connection = connected(url, prefix, stalled_after=stalled_after)
+            server = await stack.enter_async_context(connection)
             made.append(Seen(server, ttl=ttl))
             stack.push_async_callback(made[-1].close)
         yield made
@@ -273,15 +277,14 @@ async def test_keys_go_by_themselves_when_every_server_is_gone(store):
         assert watching.left == []
 
 
-async def test_closing_leaves_every_room_at_once(store):
+async def test_closing_leaves_every_room_and_waits_no_longer(store, monkeypatch):
+    monkeypatch.setattr(redis_presence, "LEAVING", None)
     async with servers(store.url, 2, ttl=15.0) as (closing, staying):
         rooms = [f"room {number}" for number in range(200)]
         for server in (closing, staying):
             await asyncio.gather(*(server.enter(room, "both") for room in rooms))
         await asyncio.gather(*(closing.enter(room, "alice") for room in rooms))
-        started = asyncio.get_running_loop().time()
         await closing.close()
-        assert asyncio.get_running_loop().time() - started < 0.5
         assert sorted(closing.left) == sorted((room, "alice") for room in rooms)
         for room in rooms[::50]:
             assert await staying.users(room) == ["both"]
@@ -425,13 +428,11 @@ async def test_a_redis_that_comes_back_as_it_was_a_while_ago_is_corrected(broken
         assert two.left == []
 
 
-async def test_closing_while_redis_is_away_takes_no_time(broken):
-    async with servers(broken.url, 1) as (one,):
+async def test_closing_while_redis_is_away_does_not_wait_for_it(broken):
+    async with servers(broken.url, 1, stalled_after=10 * PATIENCE_S) as (one,):
         await one.enter("general", "alice")
         broken.freeze()
         one.leave("general", "alice")
-        started = asyncio.get_running_loop().time()
         await one.close()
-        assert asyncio.get_running_loop().time() - started < 1.0
         assert len(one) == 0
         broken.thaw()

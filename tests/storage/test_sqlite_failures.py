@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -135,10 +134,8 @@ async def test_a_commit_that_does_not_return_is_known_and_may_still_succeed(pati
     with locked(database):
         sent = patient.log.append("general", "alice", "stuck", None, "")
         await until(lambda: not patient.log.healthy)
-        began = time.perf_counter()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable):  # else this would wait for the lock
             await patient.send("known to fail")
-        assert time.perf_counter() - began < 0.05
         assert not sent.done()
     assert (await sent).message.seq == 1
     assert patient.log.healthy

@@ -15,7 +15,7 @@ from chatlab.errors import SettingsError, Unavailable
 from chatlab.settings import Settings
 from chatlab.storage import open_storage, open_users
 from chatlab.storage.base import RoomLog, User, UserDirectory
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 Storage = tuple[RoomLog, UserDirectory]
 
@@ -67,7 +67,7 @@ async def test_a_change_is_announced(storage):
     announced = asyncio.Event()
     directory.changed = announced.set
     await directory.put(User("bob", "Bob", banned=True))
-    await asyncio.wait_for(announced.wait(), 1)
+    await asyncio.wait_for(announced.wait(), PATIENCE_S)
 
 
 async def test_messages_are_no_change_of_users(storage):
