@@ -165,16 +165,18 @@ def prepare(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> No
 
 
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
-    application = _pragma(connection, "application_id")
-    schema = _pragma(connection, "user_version")
-    if application == _APPLICATION:
+    # In this order: another process may be making the file. What had tables then has their owner's
+    # number by now, since both are written by one commit.
+    tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    if _pragma(connection, "application_id") == _APPLICATION:
+        schema = _pragma(connection, "user_version")
         if schema > _SCHEMA:
             raise SettingsError(
                 f"{path} was written by a newer chatlab (its schema is {schema}, this one knows "
                 f"{_SCHEMA}): upgrade chatlab"
             )
         return False
-    if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+    if tables:
         raise SettingsError(f"{path} is the database of another program: choose another --storage")
     return True
 
