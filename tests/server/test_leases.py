@@ -10,11 +10,12 @@ import pytest
 
 from chatlab.errors import RateLimited
 from chatlab.lab import valkey
+from chatlab.server import leases
 from chatlab.server.leases import LeasedBuckets
 from chatlab.settings import Rate
 from chatlab.storage.redis_buckets import RedisBuckets
 from tests.storage.nodes import Server, connected, some_prefix
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 RATE = Rate(20.0, 40)
 STANDING = Rate(0.001, 40)
@@ -26,6 +27,13 @@ def store() -> Iterator[object]:
     store = valkey(persist=False, name="valkey-leases")
     yield store
     store.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_pause_is_an_outage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Redis is not broken on purpose, a busy machine must not look as if it were."""
+    if "broken" not in request.fixturenames:
+        monkeypatch.setattr(leases, "SILENCE", PATIENCE_S)
 
 
 class Counted(RedisBuckets):
@@ -75,7 +83,7 @@ class One(LeasedBuckets):
 
 @pytest.fixture
 async def server(store) -> AsyncIterator[Server]:
-    async with connected(store.url, some_prefix()) as server:
+    async with connected(store.url, some_prefix(), stalled_after=PATIENCE_S) as server:
         yield server
 
 
@@ -142,7 +150,10 @@ async def test_users_do_not_share_a_bucket(server):
 
 async def test_two_servers_share_the_bucket(store):
     prefix = some_prefix()
-    async with connected(store.url, prefix) as a, connected(store.url, prefix) as b:
+    async with (
+        connected(store.url, prefix, stalled_after=PATIENCE_S) as a,
+        connected(store.url, prefix, stalled_after=PATIENCE_S) as b,
+    ):
         one, other = One(a, STANDING), One(b, STANDING)
         got = await asyncio.gather(one.admitted(40), other.admitted(40))
         await one.settled()
@@ -153,7 +164,10 @@ async def test_two_servers_share_the_bucket(store):
 
 async def test_who_was_idle_gets_ahead_by_one_lease_a_server_at_most(store):
     rate, prefix = Rate(100.0, 40), some_prefix()
-    async with connected(store.url, prefix) as a, connected(store.url, prefix) as b:
+    async with (
+        connected(store.url, prefix, stalled_after=PATIENCE_S) as a,
+        connected(store.url, prefix, stalled_after=PATIENCE_S) as b,
+    ):
         servers = [One(a, rate), One(b, rate)]
         for one in servers:
             await one.admitted(1)

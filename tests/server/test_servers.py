@@ -12,10 +12,11 @@ import pytest
 
 from chatlab.lab import valkey
 from chatlab.lab.valkey import Valkey
+from chatlab.server import leases
 from chatlab.storage.base import User
 from tests.server.child import chatlab
 from tests.server.peer import Peer, Running, running
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -196,7 +197,10 @@ async def test_two_clusters_in_one_redis_do_not_hear_each_other(store: Valkey) -
         assert not {"new-message", "user-joined", "typing"} & {name for name, _ in bob.events}
 
 
-async def test_a_users_limit_counts_what_they_send_at_every_server(store: Valkey) -> None:
+async def test_a_users_limit_counts_what_they_send_at_every_server(
+    store: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SILENCE", PATIENCE_S)  # a pause of the machine is no outage
     async with servers(store, user_rate=0.01, user_burst=30, rate_burst=100) as (one, two):
         peers = [await one.connect("alice"), await two.connect("alice")]
         acks = await asyncio.gather(

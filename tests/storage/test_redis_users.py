@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -86,17 +85,15 @@ async def test_an_entry_that_nobody_can_read_lets_nobody_in(directory, server):
     assert await directory.banned(["mallory"]) == {"mallory"}
 
 
-async def test_a_change_is_heard_by_every_server_within_a_second(store, prefix, directory):
+async def test_a_change_is_heard_by_every_server(store, prefix, directory):
     async with connected(store.url, prefix) as other:
-        heard: list[float] = []
+        heard: list[None] = []
         elsewhere = RedisDirectory(other.nodes, other.names)
-        elsewhere.changed = lambda: heard.append(time.monotonic())
+        elsewhere.changed = lambda: heard.append(None)
         other.on_back(elsewhere.back)
         await until(lambda: len(heard) == 1)  # on listening, because nothing was heard before
-        changed = time.monotonic()
         await directory.put(User("bob", "Bob", banned=True))
         await until(lambda: len(heard) == 2)
-        assert heard[1] - changed < 1
         assert await elsewhere.banned(["bob"]) == {"bob"}
 
 
