@@ -22,10 +22,19 @@ AWKWARD = ["a}b{c", "{}", "}{", "{general}", "ñandú 🐦", "a b/c?d%7D", "x" *
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
+def hasty_cluster() -> Iterator[RedisCluster]:
+    """Its nodes take one that is silent for half a second for dead."""
     cluster = RedisCluster()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def cluster(hasty_cluster: RedisCluster) -> Iterator[RedisCluster]:
+    """Its nodes do not take a pause of the machine for death."""
+    hasty_cluster.configure("cluster-node-timeout", int(PATIENCE_S * 1_000))
+    yield hasty_cluster
+    hasty_cluster.configure("cluster-node-timeout", NODE_TIMEOUT_MS)
 
 
 class Server(Rooms):
@@ -47,7 +56,7 @@ class Server(Rooms):
 
 @asynccontextmanager
 async def two_servers(
-    cluster: RedisCluster, *, stalled_after: float = 0.5
+    cluster: RedisCluster, *, stalled_after: float = PATIENCE_S
 ) -> AsyncIterator[tuple[Server, Server]]:
     prefix = some_prefix()
     async with (
@@ -55,14 +64,6 @@ async def two_servers(
         Server(cluster, prefix, stalled_after) as two,
     ):
         yield one, two
-
-
-@pytest.fixture
-def calm_cluster(cluster: RedisCluster) -> Iterator[RedisCluster]:
-    """No node of it takes another for dead because the machine was busy for a moment."""
-    cluster.configure("cluster-node-timeout", int(PATIENCE_S * 1_000))
-    yield cluster
-    cluster.configure("cluster-node-timeout", NODE_TIMEOUT_MS)
 
 
 class Load:
@@ -206,12 +207,8 @@ async def migrate(cluster: RedisCluster, slot: int, *, at_once: bool) -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["atomically", "key by key"])
-async def test_a_slot_moves_under_load_and_nothing_is_lost_doubled_or_reordered(
-    calm_cluster, at_once
-):
-    # Nothing may be refused here, so that a pause of the machine must not look like an outage.
-    cluster = calm_cluster
-    async with two_servers(cluster, stalled_after=PATIENCE_S) as (one, two):
+async def test_a_slot_moves_under_load_and_nothing_is_lost_doubled_or_reordered(cluster, at_once):
+    async with two_servers(cluster) as (one, two):
         rooms = spread(one, cluster, each=1)
         for server in (one, two):
             await server.follow(rooms)
@@ -252,7 +249,8 @@ async def test_a_room_that_is_entered_when_its_slot_has_just_moved_is_heard(clus
 # --- nodes that die ----------------------------------------------------------------------------
 
 
-async def test_a_master_dies_its_replica_takes_over_and_its_rooms_go_on(cluster):
+async def test_a_master_dies_its_replica_takes_over_and_its_rooms_go_on(hasty_cluster):
+    cluster = hasty_cluster
     async with two_servers(cluster) as (one, two):
         rooms = spread(one, cluster)
         for server in (one, two):
@@ -273,7 +271,10 @@ async def test_a_master_dies_its_replica_takes_over_and_its_rooms_go_on(cluster)
         assert one.renewed == two.renewed == []
 
 
-async def test_acked_messages_that_a_promoted_replica_does_not_have_are_reported_lost(cluster):
+async def test_acked_messages_that_a_promoted_replica_does_not_have_are_reported_lost(
+    hasty_cluster,
+):
+    cluster = hasty_cluster
     async with two_servers(cluster) as (one, two):
         master, replica = await in_thread(cluster.pair)
         room = next(
@@ -295,7 +296,8 @@ async def test_acked_messages_that_a_promoted_replica_does_not_have_are_reported
         await until(lambda: two.fed[room][-1].message.text == "in the new epoch")
 
 
-async def test_a_master_that_hands_over_while_it_is_alive_is_left_at_once(cluster):
+async def test_a_master_that_hands_over_while_it_is_alive_is_left_at_once(hasty_cluster):
+    cluster = hasty_cluster
     async with two_servers(cluster) as (one, two):
         master, replica = await in_thread(cluster.pair)
         rooms = spread(one, cluster)
@@ -315,8 +317,11 @@ async def test_a_master_that_hands_over_while_it_is_alive_is_left_at_once(cluste
             assert f"127.0.0.1:{master.port}" not in names
 
 
-async def test_while_one_master_is_away_the_rooms_of_others_are_unavailable_or_served(cluster):
-    async with two_servers(cluster) as (one, _):
+async def test_while_one_master_is_away_the_rooms_of_others_are_unavailable_or_served(
+    hasty_cluster,
+):
+    cluster = hasty_cluster
+    async with two_servers(cluster, stalled_after=0.5) as (one, _):
         rooms = spread(one, cluster, each=1)
         master, _ = await in_thread(cluster.pair)
         dead = [room for room in rooms if cluster.owner(one.slot(room)) == master]
