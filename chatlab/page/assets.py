@@ -93,9 +93,15 @@ class Asset:
 
 
 class Page:
-    """The files as one server sends them. `local_client` says whether the client is among them."""
+    """The files as one server sends them. `local_client` says whether the client is among them.
 
-    def __init__(self, *, dev: bool = False, frame_ancestors: Sequence[str] = ()) -> None:
+    `health` is False where `/healthz` is not to be had beside them: the page then asks nobody
+    which server it talks to.
+    """
+
+    def __init__(
+        self, *, dev: bool = False, frame_ancestors: Sequence[str] = (), health: bool = True
+    ) -> None:
         client = read_kept()
         self.local_client = client is not None
         self.assets: dict[str, Asset] = {}
@@ -118,13 +124,14 @@ class Page:
             dev=dev, frame_ancestors=frame_ancestors, cdn=not self.local_client
         )
         self.index = Asset.of(
-            _INDEX, self._index(dev).encode(), **{"Content-Security-Policy": policy}
+            _INDEX, self._index(dev, health).encode(), **{"Content-Security-Policy": policy}
         )
 
-    def _index(self, dev: bool) -> str:
+    def _index(self, dev: bool, health: bool) -> str:
         text = files("chatlab.page").joinpath("web", _INDEX).read_text("utf-8")
         filled = {
             "DEV": "yes" if dev else "no",
+            "HEALTH": "yes" if health else "no",
             "CLIENT": "local" if self.local_client else "cdn",
             "CLIENT_URL": f"page/{FILE_NAME}" if self.local_client else CDN,
             "CLIENT_INTEGRITY": FILE_INTEGRITY,

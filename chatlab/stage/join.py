@@ -68,7 +68,7 @@ def make_outside(
     app.router.add_get("/join", form)
     app.router.add_post("/join", join)
     app.router.add_get("/join/{name}", file)
-    add_chat_page(app, plain=plain)
+    add_chat_page(app, plain=plain, health=False)
     return app
 
 

@@ -22,13 +22,18 @@ _POLICY: Final = "Content-Security-Policy"
 
 
 def add_chat_page(
-    app: web.Application, *, frames: Sequence[str] = (), plain: Callable[[], bool]
+    app: web.Application,
+    *,
+    frames: Sequence[str] = (),
+    plain: Callable[[], bool],
+    health: bool = True,
 ) -> None:
     """Serve the chat page from `app`, and nothing else of a chat server.
 
-    `frames` are the origins that may show it in a frame; `plain` says which page it is now.
+    `frames` are the origins that may show it in a frame; `plain` says which page it is now;
+    `health` whether `/healthz` of the server that the page talks to is at the same address.
     """
-    page = Page(frame_ancestors=frames)
+    page = Page(frame_ancestors=frames, health=health)
     folder = files("chatlab.stage").joinpath("plain")
     assets = dict(page.assets)
     for name in ("plain.js", "plain.css"):

@@ -1,26 +1,15 @@
-"""The stage as a test meets it: the command that runs it, and its page as an instructor uses it.
+"""The stage's page as an instructor uses it; tests/stage/running.py starts the stage.
 
-What the stage should do stands in the tests; here is only how to start it, click and look.
+What the stage should do stands in the tests; here is only how to click and look.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from playwright.async_api import FrameLocator, Locator, Page, expect
 
-STARTS_WITHIN_S = 60.0
-ENDS_WITHIN_S = 20.0
 SLOW_MS = 30_000  # for what starts servers again
 
 # What the windows' own pages complain of while their wire or their server is gone.
@@ -31,60 +20,6 @@ BROKEN = (
     r"request failed: .*/(socket\.io/|healthz|dev/token|page/|\?seat=)",
     r"request refused: (40[013]|50\d) (GET|POST) .*/(socket\.io/|healthz|dev/token|page/|\?seat=)",
 )
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A stage that runs: `url` is its page's address, with the key."""
-
-    url: str
-    process: subprocess.Popen[str]
-
-    @property
-    def home(self) -> str:
-        """The address without the key."""
-        return self.url.partition("#")[0]
-
-    @property
-    def key(self) -> str:
-        return self.url.partition("#key=")[2]
-
-
-@contextlib.contextmanager
-def demo(*arguments: str) -> Iterator[Demo]:
-    """`chatlab demo` as its own process, until the block ends."""
-    with tempfile.TemporaryFile("w+") as complaints:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatlab", "demo", "--no-browser", "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        # A stage that never speaks is ended, and what it complained of is shown.
-        alarm = threading.Timer(STARTS_WITHIN_S, process.kill)
-        alarm.start()
-        try:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            alarm.cancel()
-            alarm.join()
-            found = re.search(r"http://\S+#key=\S+", first)
-            if found is None:
-                process.wait()
-                complaints.seek(0)
-                raise AssertionError(f"the stage did not start: {first!r}\n{complaints.read()}")
-            yield Demo(found[0], process)
-        finally:
-            alarm.cancel()
-            process.send_signal(signal.SIGINT)
-            try:
-                process.communicate(timeout=ENDS_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
 
 
 class OnStage:

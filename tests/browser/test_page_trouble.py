@@ -152,6 +152,74 @@ async def test_a_message_whose_ack_was_lost_is_sent_again_with_its_key_and_store
     assert texts == ["stored, but who knows", "the next one"]
 
 
+async def test_what_was_on_its_way_survives_a_reload_and_is_stored_once_and_in_order(
+    serve: Serve, wire: Callable[..., Proxy], open_page: OpenPage
+) -> None:
+    server = await serve()
+    line = wire(server.url)
+    bob = await server.connect("bob")
+    await bob.join()
+    alice = await enter(open_page, line.url, "alice", allow=CUT)
+    await expect(alice.page.locator("#people-list .person")).to_have_count(2)
+    # Before it come the acks of two `typing`: she writes, and has stopped.
+    await asyncio.to_thread(line.drop, "ack", at=3)
+    texts = ["stored, but who knows", "waits its turn", "waits its turn", "the last"]
+    for text in texts:
+        await alice.say(text)
+    await line.wait_for("drop")
+    await expect(alice.page.locator("#outbox .message")).to_have_count(4)
+    await alice.page.reload()
+    await alice.reads(*texts)
+    await expect(alice.page.locator("#outbox .message")).to_have_count(0)
+    assert [message["text"] for message in await bob.got("new-message", 4)] == texts
+    assert await alice.page.evaluate("sessionStorage.getItem('chatlab/unsent')") is None
+
+
+async def test_what_is_unsent_is_its_authors_and_after_a_day_a_person_decides(
+    serve: Serve, open_page: OpenPage
+) -> None:
+    server = await serve()
+    away = [True]
+
+    @server.server.use_event
+    async def outage(event: Any, proceed: Any) -> Any:
+        if event.name == "send-message" and away[0]:
+            raise Unavailable
+        return await proceed()
+
+    alice = await enter(open_page, server.url, "alice")
+    await alice.say("perhaps stored")
+    await alice.ticked("perhaps stored", "sending")
+    await alice.page.evaluate(
+        """() => {
+            const kept = JSON.parse(sessionStorage.getItem("chatlab/unsent"));
+            for (const item of kept.items) item.at -= 24 * 3_600_000;
+            sessionStorage.setItem("chatlab/unsent", JSON.stringify(kept));
+        }"""
+    )
+    away[0] = False
+    await alice.page.reload()
+    failed = alice.page.locator("#outbox .message")
+    await expect(failed).to_contain_text(
+        "Not sent: It was written more than a day ago. Whether it was stored is not known."
+    )
+    await failed.get_by_role("button", name="Try again").click()
+    await alice.reads("perhaps stored")
+
+    away[0] = True
+    await alice.say("not for others")
+    await alice.ticked("not for others", "sending")
+    await alice.page.evaluate("sessionStorage.removeItem('chatlab')")
+    await alice.page.reload()
+    await alice.page.locator("#login-user").fill("eve")
+    away[0] = False
+    await alice.page.keyboard.press("Enter")
+    await alice.state("online")
+    await alice.say("I am Eve")
+    await alice.reads("perhaps stored", "I am Eve")
+    assert await alice.page.evaluate("sessionStorage.getItem('chatlab/unsent')") is None
+
+
 async def test_history_that_is_gone_is_said_to_be_lost(
     serve: Serve, wire: Callable[..., Proxy], open_page: OpenPage
 ) -> None:

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.on_stage import BROKEN, SLOW_MS, Demo, OnStage, demo
+from tests.browser.on_stage import BROKEN, SLOW_MS, OnStage
+from tests.stage.running import Demo, demo
 
 OpenPage = Callable[..., Any]
 pytestmark = pytest.mark.timeout(120)

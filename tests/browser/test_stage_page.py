@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pytest
 from playwright.async_api import WebSocketRoute, expect
 
-from tests.browser.on_stage import BROKEN, SLOW_MS, Demo, OnStage, demo
+from tests.browser.on_stage import BROKEN, SLOW_MS, OnStage
+from tests.stage.running import Demo, demo
 
 OpenPage = Callable[..., Any]
 Axe = Callable[..., Any]
@@ -19,6 +20,32 @@ pytestmark = pytest.mark.timeout(180)
 SIZES = ((1280, 720), (1920, 1080), (1024, 768), (390, 844))
 SEED = 5
 CLICKS = 60
+
+# Two packets whose words meet half way, with a clock of the test's own: what each frame shows.
+CROSSING = """async () => {
+    const { Flights } = await import("/web/flights.js");
+    const layer = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    document.body.replaceChildren(layer);
+    let clock = 0;
+    performance.now = () => clock;
+    window.requestAnimationFrame = () => 0;
+    const flights = new Flights(layer);
+    for (const [number, begin, end] of [[1, 150, 150], [2, 120, 180]]) {
+        const hops = [{ a: { x: 100, y: begin }, b: { x: 500, y: end } }];
+        flights.fly({ kind: "sent", word: `sent #${number}`, hops, way: `way ${number}`, rank: 2 });
+    }
+    const frames = [];
+    for (; clock < 760; clock += 16) {
+        flights.step(clock);
+        const words = [...layer.querySelectorAll(".packet-word")];
+        const [one, two] = words.map((word) => word.getBoundingClientRect());
+        frames.push({
+            covered: words.map((word) => word.classList.contains("covered")),
+            met: one.top + 6 < two.bottom && two.top + 6 < one.bottom,
+        });
+    }
+    return frames;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +66,7 @@ async def test_without_a_key_the_page_says_how_to_get_one(stage: Demo, open_page
 async def test_a_wrong_key_is_said_to_be_wrong_and_forgotten(
     stage: Demo, open_page: OpenPage
 ) -> None:
-    page = await open_page(f"{stage.home}#key=wrong", allow=BROKEN)
+    page = await open_page(f"{stage.home}/#key=wrong", allow=BROKEN)
     await expect(page.locator("#no-key-why")).to_be_visible()
     assert await page.evaluate("sessionStorage.length") == 0
 
@@ -174,6 +201,17 @@ async def test_motion_shows_packets_and_a_wish_for_less_lists_them(
     await on.has_passed("delivered", text="read me")
     await expect(page.locator(".packet")).to_have_count(0)
     await expect(page.locator(".not-drawn")).to_contain_text("listed, not drawn")
+
+
+async def test_words_of_packets_that_cross_do_not_cover_each_other(
+    stage: Demo, open_page: OpenPage
+) -> None:
+    page = await open_page(stage.home, reduced_motion="no-preference")
+    frames = await page.evaluate(CROSSING)
+    met = [frame for frame in frames if frame["met"]]
+    assert met, "the two never met"
+    assert all(frame["covered"] == [False, True] for frame in met)
+    assert frames[0]["covered"] == frames[-1]["covered"] == [False, False]
 
 
 async def test_clicking_everything_at_random_breaks_nothing(

@@ -37,12 +37,18 @@ class Demo:
     lines: list[str]
 
     @property
+    def url(self) -> str:
+        """Its page's address, with the key."""
+        return re.findall(r"http://\S+#key=\S+", self.lines[0])[0]
+
+    @property
     def home(self) -> str:
-        return re.findall(r"http://[^/]+", self.lines[0])[0]
+        """The address alone, without a slash at its end."""
+        return self.url.partition("/#")[0]
 
     @property
     def key(self) -> str:
-        return self.lines[0].rpartition("#key=")[2].strip()
+        return self.url.partition("#key=")[2]
 
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""

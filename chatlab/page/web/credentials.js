@@ -1,13 +1,12 @@
-// Where the token comes from, and where it is kept: the address's fragment, the endpoint of a
-// development server, or a person who pastes it. Whether it is any good, the server says.
+// Where the token comes from: the address's fragment, the endpoint of a development server, or a
+// person who pastes it. Whether it is any good, the server says.
 //
 // Lesson 02 tells where a browser keeps a token. Best is a short-lived one in a variable and an
 // HttpOnly cookie to fetch the next with; that takes a login server, which chatlab leaves to you.
-// So the token lies in this tab's sessionStorage, which outlives a reload and nothing else. A script
+// So the token lies in this tab's sessionStorage (kept.js), which outlives a reload and nothing else. A script
 // that got into the page could read it there: the page's Content-Security-Policy keeps such scripts
 // out, and tokens are short. Never localStorage, which every tab reads and no end of session empties.
 
-const KEPT = "chatlab";
 const here = (path) => new URL(path, document.baseURI);
 
 /** Whether this server makes tokens for whoever is named (`chatlab serve --dev`). */
@@ -78,37 +77,4 @@ export class Credentials {
     }
     this.token = (await answer.json()).token;
   }
-}
-
-// A page in a frame keeps nothing. Two frames of one tab would share what is kept, and whoever made
-// the frame says anew who sits in it.
-function storage() {
-  try {
-    return window.top === window ? sessionStorage : null;
-  } catch {
-    return null; // the browser forbids it: then a reload asks again
-  }
-}
-
-/** Keep for this tab: `{token, user, renewable, rooms}`. */
-export function remember(what) {
-  try {
-    storage()?.setItem(KEPT, JSON.stringify(what));
-  } catch {
-    // Full, or forbidden: then a reload asks again.
-  }
-}
-
-/** What was kept, or null. */
-export function recall() {
-  try {
-    return JSON.parse(storage()?.getItem(KEPT) ?? "null");
-  } catch {
-    return null;
-  }
-}
-
-/** Keep nothing any more. */
-export function forget() {
-  storage()?.removeItem(KEPT);
 }

@@ -1,13 +1,15 @@
 // The chat page, put together. Each part is a module of one subject; this one knows them all.
 //
 //   session.js      one user's connection, over all its sockets; credentials.js its token
+//   kept.js         what outlives a reload
 //   rooms.js        which rooms, joined and caught up; room.js one room's messages in order
 //   outbox.js       messages until they are stored; marks.js what was received and read
 //   typing.js, presence.js   what is not stored
 //   view-….js       what a person sees; dom.js helps them
 
-import { Credentials, development, forget, recall, remember, takeFromAddress } from "./credentials.js";
+import { Credentials, development, takeFromAddress } from "./credentials.js";
 import { byId, make, named, shown } from "./dom.js";
+import { forget, recall, recallUnsent, remember, rememberUnsent } from "./kept.js";
 import { Marks } from "./marks.js";
 import { Outbox } from "./outbox.js";
 import { Presence } from "./presence.js";
@@ -61,7 +63,9 @@ function enter(credentials, wanted = []) {
     login.show({ reason: "The Socket.IO client could not be loaded, neither from this server nor from its CDN." });
     return;
   }
+  let unsent = [];
   if (credentials.user !== me()) {
+    unsent = recallUnsent(credentials.user);
     rooms.clear();
     outbox.clear();
   }
@@ -71,9 +75,12 @@ function enter(credentials, wanted = []) {
   byId("me").textContent = shown(credentials.user);
   if (cdn) sayCdn();
   session.open(credentials);
-  for (const room of wanted) rooms.open(room, { show: false });
+  const waiting = unsent.filter(({ state }) => state !== "failed").map(({ room }) => room);
+  for (const room of [...wanted, ...waiting]) rooms.open(room, { show: false });
   if (!rooms.active) rooms.open(FIRST_ROOM);
+  outbox.restore(unsent);
   keep();
+  keepUnsent();
   box.focus();
 }
 
@@ -86,6 +93,10 @@ function ask(why) {
 function keep() {
   const { token, user, renewable } = session.credentials;
   remember({ token, user, renewable, rooms: rooms.names });
+}
+
+function keepUnsent() {
+  rememberUnsent(me(), outbox.unsent);
 }
 
 function start() {
@@ -107,9 +118,11 @@ byId("log-out").addEventListener("click", () => {
   rooms.clear();
   outbox.clear();
   box.clear();
+  keepUnsent();
   forget();
 });
 session.on("renewed", keep);
+outbox.on("changed", keepUnsent);
 rooms.on("list", () => session.credentials && !login.visible && keep());
 // Another login in the fragment of an open page, as a frame's owner gives it; the skip link's is none.
 addEventListener("hashchange", () => /^#(.*&)?(token|user)=/.test(location.hash) && start());

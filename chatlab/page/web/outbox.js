@@ -6,6 +6,7 @@ import { delay, sleep } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 
 const MOST_ATTEMPTS = 8; // without an answer, while there is a connection
+const KEY_LIVES = 23 * 3_600_000; // ms; the server knows a key again for 24 hours
 
 /** A key that nobody else has. crypto.randomUUID() is missing on plain http, where phones come in. */
 function makeKey() {
@@ -14,8 +15,9 @@ function makeKey() {
 }
 
 /**
- * Items are `{key, room, text, state, attempts, unknown, error}`; their state is `waiting`,
- * `sending` or `failed`. Emits `changed` (room's name) and `held` (until when, in ms).
+ * Items are `{key, room, text, at, state, attempts, unknown, error}`; their state is `waiting`,
+ * `sending` or `failed`, `at` is when they were written, in ms; `epoch` and `after` are how far the
+ * room's log went before the first attempt. Emits `changed` (room's name) and `held` (until when, in ms).
  */
 export class Outbox extends Emitter {
   #session;
@@ -32,12 +34,17 @@ export class Outbox extends Emitter {
     rooms.countPending((name) => this.in(name).filter(({ state }) => state === "sending").length);
     for (const news of ["joined", "list"]) rooms.on(news, () => this.#wake());
     rooms.on("refused", (room, error) => this.#giveUp(room.name, error.message));
-    rooms.on("message", (room, message) => this.#perhapsStored(message));
+    rooms.on("changed", (room) => this.#perhapsStored(room));
   }
 
   /** What is on its way to a room. */
   in(name) {
     return this.#items.get(name) ?? [];
+  }
+
+  /** Everything that is not stored yet, as far as is known. */
+  get unsent() {
+    return [...this.#items.values()].flat();
   }
 
   /** Forget everything: somebody else logs in. */
@@ -46,9 +53,30 @@ export class Outbox extends Emitter {
     this.#wake();
   }
 
+  /**
+   * Go on with what was `unsent` when the page was left. Each keeps its key: one that was stored
+   * meanwhile is not stored twice. Where the server may not know the key any more, a person decides.
+   */
+  restore(unsent) {
+    for (const item of unsent) {
+      this.#items.set(item.room, [...this.in(item.room), item]);
+      item.attempts = 0;
+      item.unknown ||= item.state === "sending";
+      if (item.state === "failed") continue;
+      item.state = "waiting";
+      if (Date.now() - item.at > KEY_LIVES) this.#fail(item, "It was written more than a day ago.");
+    }
+    for (const room of this.#items.keys()) {
+      this.emit("changed", room);
+      this.#run(room);
+    }
+  }
+
   /** Send `text` to a room, now or when it can be. */
   send(room, text) {
-    const item = { key: makeKey(), room, text, state: "waiting", attempts: 0, unknown: false, error: "" };
+    const item = {
+      key: makeKey(), room, text, at: Date.now(), state: "waiting", attempts: 0, unknown: false, error: "",
+    };
     this.#items.set(room, [...this.in(room), item]);
     this.emit("changed", room);
     this.#run(room);
@@ -110,22 +138,24 @@ export class Outbox extends Emitter {
   }
 
   async #attempt(item) {
+    const room = this.#rooms.get(item.room);
+    if (item.epoch === undefined) Object.assign(item, { epoch: room.epoch, after: room.newest });
     item.state = "sending";
     item.attempts += 1;
     this.emit("changed", item.room);
     try {
-      const { room, text, key } = item;
-      const ack = await this.#session.request("send-message", { room, text, key });
+      const { room: name, text, key } = item;
+      const ack = await this.#session.request("send-message", { room: name, text, key });
       this.#remove(item);
       const { id, seq, timestamp } = ack;
-      this.#rooms.own({ id, seq, timestamp, room, text: text.trim(), user: this.#session.credentials.user });
+      const { user } = this.#session.credentials;
+      this.#rooms.own({ id, seq, timestamp, room: name, text: text.trim(), user });
     } catch (error) {
       if (item.state === "sending") item.state = "waiting";
       await this.#failed(item, error);
     }
     this.emit("changed", item.room);
-    const room = this.#rooms.get(item.room);
-    if (room) this.#rooms.tend(room);
+    if (this.#rooms.get(item.room) === room) this.#rooms.tend(room);
   }
 
   async #failed(item, error) {
@@ -156,11 +186,13 @@ export class Outbox extends Emitter {
     for (const item of this.in(room)) if (item.state !== "failed") this.#fail(item, why);
   }
 
-  // An ack was lost, and here comes the message itself, by catching up. Which of one's own it is, the
-  // next attempt's answer will say; until then it is not shown twice.
-  #perhapsStored({ room, user, text }) {
-    if (user !== this.#session.credentials.user) return;
-    const item = this.in(room).find((one) => one.unknown && !one.shown && one.text.trim() === text);
-    if (item) item.shown = true;
+  // An ack was lost, and here is the message itself, from the log. Which of one's own it is, the next
+  // attempt's answer will say; until then it is not shown twice.
+  #perhapsStored(room) {
+    const { user } = this.#session.credentials;
+    for (const item of this.in(room.name)) {
+      if (!item.unknown || item.epoch !== room.epoch) continue;
+      item.shown = room.has({ user, text: item.text.trim(), after: item.after });
+    }
   }
 }

@@ -126,6 +126,18 @@ export class Room {
     return reach;
   }
 
+  /** Whether `user` has said `text` behind `after`. */
+  has({ user, text, after }) {
+    const { entries } = this;
+    for (let index = entries.length - 1; index >= 0; index -= 1) {
+      const { message, epoch } = entries[index];
+      if (!message) continue;
+      if (epoch !== this.epoch || message.seq <= after) return false;
+      if (message.user === user && message.text === text) return true;
+    }
+    return false;
+  }
+
   #keep(message) {
     this.newest = Math.max(this.newest, message.seq);
     if (message.seq >= this.next) this.#ahead.set(message.seq, message);

@@ -57,7 +57,7 @@ export function messageItem({ user, text, timestamp, seq }, me) {
 /** A message on its way; `act` are what its buttons do. */
 export function outboxItem(item, me, act) {
   const element = make("li", { className: "message own pending" });
-  const body = bubble(me, item.text, new Date(), true);
+  const body = bubble(me, item.text, new Date(item.at), true);
   const tick = make("span", { className: "tick" });
   body.append(tick);
   element.append(avatar(me), body);

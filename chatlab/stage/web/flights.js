@@ -15,6 +15,8 @@ const ROOM = [0.4, 0.75, 1];
 const SLOW_FRAME = 55; // ms between two frames: from here on, draw less
 const APART = 90; // ms between two that look the same on one way
 const WORDS_APART = 600; // ms between two words on one way: words must not cover each other
+const WORD_HIGH = 13; // px
+const AIR = 4; // px between two words
 const SHORT = 32; // px: too short for a word
 
 /**
@@ -63,6 +65,7 @@ export class Flights {
       // It would lie on the other one: they are drawn as one with a number.
       twin.count += 1;
       if (twin.word) say(twin.sprite.label, `${twin.word} ×${twin.count}`);
+      twin.width = 0;
       this.drawn += 1;
       return twin.begin + twin.lasts;
     }
@@ -77,7 +80,7 @@ export class Flights {
     if (named) this.named.set(way, start);
     const sprite = this.pool.pop() ?? makeSprite();
     dress(sprite, kind, named ? word : "");
-    const flight = { sprite, begin: start, word: named ? word : "", count: 1, ...timed(hops) };
+    const flight = { sprite, begin: start, word: named ? word : "", width: 0, count: 1, ...timed(hops) };
     this.twins.set(look, flight);
     this.layer.append(sprite.node);
     sprite.hop = null;
@@ -112,7 +115,22 @@ export class Flights {
       if (part >= 1) this.land(flight);
       else place(flight, part);
     }
+    this.untangle();
     if (this.flying.size) requestAnimationFrame(this.step);
+  }
+
+  // Where ways cross, words would cover each other: the one that set out first is shown.
+  untangle() {
+    const taken = [];
+    for (const flight of this.flying) {
+      if (!flight.word || flight.sprite.hidden || flight.short) continue;
+      const box = boxOf(flight);
+      const covered = taken.some((other) => meet(box, other));
+      if (!covered) taken.push(box);
+      if (covered === flight.covered) continue;
+      flight.covered = covered;
+      flight.sprite.label.classList.toggle("covered", covered);
+    }
   }
 
   land(flight) {
@@ -134,7 +152,20 @@ function dress(sprite, kind, word) {
     sprite.kind = kind;
     sprite.label.setAttribute("class", `packet-word word-${kind}`);
   }
+  sprite.label.classList.remove("covered");
   say(sprite.label, word);
+}
+
+/** Where a packet's word stands. */
+function boxOf(flight) {
+  const { x, y, anchor } = flight;
+  flight.width ||= flight.sprite.label.getComputedTextLength();
+  const left = x - (anchor === "start" ? 0 : anchor === "end" ? flight.width : flight.width / 2);
+  return { left, right: left + flight.width, top: y - WORD_HIGH, bottom: y };
+}
+
+function meet(one, other) {
+  return one.left < other.right + AIR && other.left < one.right + AIR && one.top < other.bottom && other.top < one.bottom;
 }
 
 /** How long each hop takes: long enough to be read, longer on a long way. */
@@ -149,7 +180,8 @@ function timed(hops) {
   return { hops, ends, lasts };
 }
 
-function place({ sprite, hops, ends, lasts }, part) {
+function place(flight, part) {
+  const { sprite, hops, ends, lasts } = flight;
   if (part < 0 !== sprite.hidden) {
     sprite.hidden = part < 0;
     sprite.node.setAttribute("visibility", sprite.hidden ? "hidden" : "visible");
@@ -163,14 +195,18 @@ function place({ sprite, hops, ends, lasts }, part) {
   const x = a.x + (b.x - a.x) * share;
   const y = a.y + (b.y - a.y) * share;
   sprite.node.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
-  if (sprite.hop === a) return;
-  sprite.hop = a;
   // What goes the one way has its word above, what comes the other way below; neither leaves the
   // drawing.
-  sprite.label.setAttribute("y", b.x >= a.x ? -rise : rise > 12 ? -rise - 10 : 22);
-  sprite.label.setAttribute("visibility", Math.hypot(b.x - a.x, b.y - a.y) < SHORT ? "hidden" : "inherit");
+  const beside = b.x >= a.x ? -rise : rise > 12 ? -rise - 10 : 22;
+  Object.assign(flight, { x, y: y + beside });
+  if (sprite.hop === a) return;
+  sprite.hop = a;
+  flight.short = Math.hypot(b.x - a.x, b.y - a.y) < SHORT;
+  sprite.label.setAttribute("y", beside);
+  sprite.label.setAttribute("visibility", flight.short ? "hidden" : "inherit");
   const low = Math.min(a.x, b.x);
   const high = Math.max(a.x, b.x);
   const edge = sprite.node.ownerSVGElement?.clientWidth ?? Infinity;
-  sprite.label.setAttribute("text-anchor", low < 40 ? "start" : high > edge - 40 ? "end" : "middle");
+  flight.anchor = low < 40 ? "start" : high > edge - 40 ? "end" : "middle";
+  sprite.label.setAttribute("text-anchor", flight.anchor);
 }
