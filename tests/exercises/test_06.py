@@ -362,7 +362,7 @@ class WaitsForEver(Chat):
 
 
 class WaitsTooLong(Chat):
-    patience = 2.2
+    patience = 2.7
 
 
 class TakesEverything(Chat):

@@ -19,7 +19,7 @@ from chatlab.lab.clients import RawClient, Refused, raw_client
 
 __all__ = ["PATIENCE", "ends_when_the_token_does"]
 
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds until a socket that was neither accepted nor refused counts as forgotten."""
 
 LATE = 1.5
@@ -79,7 +79,7 @@ async def _ends_on_time(server: Server) -> None:
         async with _session(server, "early", sooner) as early:
             await _until_gone(early, sooner)
         expect(
-            late.connected,
+            late.connected or time.time() >= later,  # or this machine has paused
             "two sessions ended together — each token has its own `exp`, so keep a timer per `sid`",
         )
         await _until_gone(late, later)
@@ -95,7 +95,7 @@ async def _follows_a_refresh(server: Server, sio: _Noting) -> None:
     ):
         # Everybody is in before any clock runs, however slow the machine is.
         began = time.time()
-        sooner, later = began + 0.3, began + 0.6
+        sooner, later = began + 0.6, began + 0.8
         for client, exp in ((left, sooner), (refreshed, sooner), (refreshed, far)):
             await client.call("refresh-token", exp, timeout=PATIENCE)
         await left.aclose()

@@ -22,7 +22,7 @@ __all__ = ["nobody_gets_around_it"]
 
 START = 1000.0  # seconds; what the check's clock shows first
 BURST = 5
-PATIENCE = 2.0  # seconds for an answer, or for a goodbye to be noticed
+PATIENCE = 3.0  # seconds for an answer, or for a goodbye to be noticed
 VISITORS = 12
 
 

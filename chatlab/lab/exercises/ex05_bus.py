@@ -25,7 +25,7 @@ from chatlab.lab.valkey import valkey
 
 __all__ = ["PATIENCE", "Bus", "Site", "sites"]
 
-PATIENCE = 2.0  # seconds to wait for a message; only a wrong solution uses them up
+PATIENCE = 3.0  # seconds to wait for a message; only a wrong solution uses them up
 
 
 class Bus:
@@ -181,11 +181,11 @@ class Site:
     async def ask(self, client: RawClient, event: str, data: Any) -> None:
         """Do something as a client; ends the check where it is not answered, or the part failed."""
         try:
-            await client.call(event, data, timeout=3 * PATIENCE)
+            await client.call(event, data, timeout=2 * PATIENCE)
         except socketio.exceptions.TimeoutError:
             self.complain()
             advice(
-                f"`{event}` was not answered within {3 * PATIENCE:g} s — "
+                f"`{event}` was not answered within {2 * PATIENCE:g} s — "
                 "look for a wait or a loop that never ends"
             )
         self.complain()

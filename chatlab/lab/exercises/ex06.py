@@ -38,7 +38,7 @@ Message = dict[str, Any]
 Follow = Callable[[Any, Callable[[Any], None]], Any]
 
 PAGE = 3  # messages that `history` gives at once
-PATIENCE = 1.5  # seconds until what is not there is missing; only a wrong solution uses them up
+PATIENCE = 3.0  # seconds until what is not there is missing; only a wrong solution uses them up
 
 
 class Room:

@@ -22,9 +22,10 @@ __all__ = ["goes_without_a_loss", "hang_up", "sids"]
 Stop = Callable[[], Awaitable[Any]]
 AddChat = Callable[[Any, Callable[[str], Awaitable[str]]], Any]
 
-SLOW = 0.4  # seconds that a message takes to be stored, where there is something to wait for
-PATIENCE = 1.2  # seconds in which a client that comes back has long begun to
-IN_TIME = 2.0  # seconds within which a server has gone
+PATIENCE = 2.5  # seconds in which a client that comes back has long begun to
+MOMENT = 0.05  # seconds in which `stop` has noted that the server is leaving
+HELD = 0.4  # seconds at most that a message is held back until another one has come
+IN_TIME = 2.5  # seconds within which a server has gone that waits for one
 
 
 def sids(sio: Any) -> list[str]:
@@ -61,18 +62,23 @@ async def leave(client: RawClient) -> None:
 
 
 class Store:
-    """Keeps texts; takes `seconds` for each, or for ever (None)."""
+    """Keeps texts; each waits while `gate` is closed."""
 
     def __init__(self) -> None:
-        self.seconds: float | None = 0.0
         self.begun: list[str] = []
         self.texts: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def close(self) -> None:
+        self.gate.clear()
+
+    async def open(self) -> None:
+        self.gate.set()
 
     async def __call__(self, text: str) -> str:
         self.begun.append(text)
-        if self.seconds is None:
-            await asyncio.Event().wait()
-        await asyncio.sleep(self.seconds or 0)
+        await self.gate.wait()
         self.texts.append(text)
         return f"id of {text}"
 
@@ -83,7 +89,7 @@ class Scene:
     def __init__(self, sio: Any, server: Server, store: Store, stop: Stop) -> None:
         self.sio, self.server, self.store, self.stop = sio, server, store, stop
         self.clients: list[RawClient] = []
-        self.ended = asyncio.Event()
+        self.begun = asyncio.Event()
         self.took = 0.0
 
     async def client(self, name: str) -> RawClient:
@@ -94,12 +100,15 @@ class Scene:
         return client
 
     def begin_to_stop(self) -> asyncio.Task[None]:
-        """Call `stop`, on the server's own loop."""
+        """Call `stop`, on the server's own loop. `begun` is set when it has had a moment."""
+        here = asyncio.get_running_loop()
 
         async def run() -> None:
             begun = time.monotonic()
 
             async def stop() -> None:
+                there = asyncio.get_running_loop()
+                there.call_later(MOMENT, here.call_soon_threadsafe, self.begun.set)
                 stopped = self.stop()
                 if asyncio.iscoroutine(stopped):
                     await stopped
@@ -157,12 +166,15 @@ async def _what_is_in_hand(add_chat: AddChat) -> None:
             f"before anybody stopped anything, a message was answered with `{answer}` — "
             'store it, and answer `{"ok": True, "id": …}`',
         )
-        scene.store.seconds = SLOW
+        await scene.server.call(scene.store.close)
         in_hand = asyncio.ensure_future(_ask(alice, "in hand"))
         await scene.server.wait_for("send-message", 2)
         stopping = scene.begin_to_stop()
-        await asyncio.sleep(SLOW / 4)
+        await scene.begun.wait()
         late = asyncio.ensure_future(_ask(bob, "too late"))
+        with contextlib.suppress(TimeoutError):
+            await scene.server.wait_for("send-message", 3, timeout=HELD)
+        await scene.server.call(scene.store.open)
         answer = await in_hand
         await stopping
         expect(
@@ -236,7 +248,7 @@ def _names(names: list[str]) -> str:
 async def _one_that_never_ends(add_chat: AddChat) -> None:
     async with _scene(add_chat) as scene:
         alice = await scene.client("alice")
-        scene.store.seconds = None
+        await scene.server.call(scene.store.close)
         in_hand = asyncio.ensure_future(_ask(alice, "never"))
         await scene.server.wait_for("send-message")
         await scene.begin_to_stop()
