@@ -432,7 +432,7 @@ class OnlyTells(Expiry):
 
 class TooEarly(Expiry):
     def start(self, sid: str, exp: float) -> Any:
-        super().start(sid, exp - 0.2)
+        super().start(sid, exp - 0.4)
 
 
 class ForADuration(Expiry):

@@ -25,14 +25,21 @@ PATIENCE = 2.0
 LATE = 1.5
 """Seconds after `exp` in which a session has to be over; generous, for a busy machine."""
 
+EARLY = 0.1
+"""Seconds before `exp` in which a session may be over: clocks are read twice."""
+
 
 class _Noting(socketio.AsyncServer):  # type: ignore[misc]
-    """Notes to whom something is said after they have gone."""
+    """Notes when sessions end, and to whom something is said after they have gone."""
 
     def __init__(self) -> None:
         super().__init__(async_mode="aiohttp")
         self.gone: set[str] = set()
         self.spoken_to: set[str] = set()
+        self.ended: dict[str, float] = {}
+
+    def note_end(self, sid: str) -> None:
+        self.ended.setdefault(sid, time.time())
 
     async def emit(self, event: str, data: Any = None, to: Any = None, **more: Any) -> None:
         self.spoken_to |= self.gone & {to or more.get("room")}
@@ -40,6 +47,7 @@ class _Noting(socketio.AsyncServer):  # type: ignore[misc]
 
     async def disconnect(self, sid: str, *args: Any, **more: Any) -> None:
         self.spoken_to |= self.gone & {sid}
+        self.note_end(sid)
         await super().disconnect(sid, *args, **more)
 
 
@@ -60,6 +68,7 @@ async def ends_when_the_token_does(expiry_class: Callable[[Any], Any]) -> None:
 
         async def disconnect(sid: str, reason: str) -> None:
             sio.gone.add(sid)
+            sio.note_end(sid)
             await _maybe(expiry.stop(sid))
 
         sio.on("connect", connect)
@@ -68,21 +77,23 @@ async def ends_when_the_token_does(expiry_class: Callable[[Any], Any]) -> None:
         return sio
 
     async with background(begin, name="check 02") as server:
-        await _ends_on_time(server)
+        await _ends_on_time(server, sio)
         await _follows_a_refresh(server, sio)
 
 
-async def _ends_on_time(server: Server) -> None:
+async def _ends_on_time(server: Server, sio: _Noting) -> None:
     began = time.time()
-    sooner, later = began + 0.5, began + 0.9
-    async with _session(server, "late", later) as late:
-        async with _session(server, "early", sooner) as early:
-            await _until_gone(early, sooner)
+    sooner, later = began + 0.5, began + 1.2
+    async with _session(server, "late", later) as late, _session(server, "early", sooner) as early:
+        first, second = _ends_of(sio, early), _ends_of(sio, late)
+        await _until_gone(early, sooner, first)
+        with suppress(TimeoutError):
+            await late.wait_until_disconnected(timeout=max(0.0, later - time.time()) + LATE)
         expect(
-            late.connected or time.time() >= later,  # or this machine has paused
+            second() >= later - EARLY or second() - first() > EARLY,
             "two sessions ended together — each token has its own `exp`, so keep a timer per `sid`",
         )
-        await _until_gone(late, later)
+        await _until_gone(late, later, second)
 
 
 async def _follows_a_refresh(server: Server, sio: _Noting) -> None:
@@ -102,8 +113,8 @@ async def _follows_a_refresh(server: Server, sio: _Noting) -> None:
         for client, exp in ((shortened, sooner), (clock, later)):
             await client.call("refresh-token", exp, timeout=PATIENCE)
         shorter = ", although its newest one ends earlier — `start` again means another `exp`"
-        await _until_gone(shortened, sooner, shorter)
-        await _until_gone(clock, later)
+        await _until_gone(shortened, sooner, _ends_of(sio, shortened), shorter)
+        await _until_gone(clock, later, _ends_of(sio, clock))
         expect(
             refreshed.connected and not refreshed.received,
             "a session that was refreshed ended with the old token — `start` for the same `sid` "
@@ -131,7 +142,15 @@ async def _session(server: Server, name: str, exp: float) -> AsyncIterator[RawCl
         await client.aclose()
 
 
-async def _until_gone(client: RawClient, exp: float, circumstance: str = "") -> None:
+def _ends_of(sio: _Noting, client: RawClient) -> Callable[[], float]:
+    """When the session of a client has ended, by the server's word; now, if it has not."""
+    sid = client.get_sid()
+    return lambda: sio.ended.get(sid, time.time())
+
+
+async def _until_gone(
+    client: RawClient, exp: float, ended: Callable[[], float], circumstance: str = ""
+) -> None:
     """Wait for the end of a session that ends at `exp`, and look at how it ended."""
     with suppress(TimeoutError):
         await client.wait_until_disconnected(timeout=max(0.0, exp - time.time()) + LATE)
@@ -141,7 +160,7 @@ async def _until_gone(client: RawClient, exp: float, circumstance: str = "") -> 
         + (circumstance or " — emit `token-expired`, then `await sio.disconnect(sid)`"),
     )
     expect(
-        time.time() > exp - 0.1,
+        ended() > exp - EARLY,
         "a session ended before its token did — `exp` is a time, not a duration: "
         "wait `exp - time.time()` seconds",
     )
