@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.residue import Watch
 from tests.seconds import NOTEBOOK_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A machine may pause during an example, for longer than the usual deadline.
+settings.register_profile("chatlab", settings(), deadline=None)
+settings.load_profile("chatlab")
 
 
 def pytest_configure(config: pytest.Config) -> None:

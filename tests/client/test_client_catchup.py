@@ -457,7 +457,5 @@ class AnyInterleaving(RuleBasedStateMachine):
         assert (epoch, last) == (self.epoch, self.seq)
 
 
-AnyInterleaving.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None
-)
+AnyInterleaving.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
 TestAnyInterleaving = AnyInterleaving.TestCase

@@ -25,7 +25,7 @@ steps = st.lists(
 )
 opening: list[Step] = [("join", who, where, 0) for who in range(3) for where in (0, 0, 1)]
 kinds = st.sampled_from(("chat", "raw", "stock"))
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 Seen = ev.Arrived | ev.Shown
 
@@ -383,7 +383,7 @@ def named(report: Report) -> set[str]:
 
 @pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
 @given(kind=kinds, steps=steps, data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_one_spoiled_thing_is_found_and_named(
     spoil: Spoil, kind: str, steps: list[Step], data: st.DataObject
 ) -> None:

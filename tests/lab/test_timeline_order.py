@@ -9,7 +9,7 @@ from chatlab.lab.recorder import Recorder
 from chatlab.lab.timeline import timeline
 
 # A busy machine is no fault.
-at_leisure = settings(deadline=None, max_examples=50)
+at_leisure = settings(max_examples=50)
 
 
 class Race:

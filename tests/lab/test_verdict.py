@@ -8,7 +8,7 @@ from chatlab.lab.recorder import Recorder
 from chatlab.lab.verdict import verdict
 
 # A busy machine is no fault.
-at_leisure = settings(deadline=None, max_examples=50)
+at_leisure = settings(max_examples=50)
 FIVE = [f"message {n}" for n in range(5)]
 
 

@@ -86,9 +86,7 @@ async def play(run: Running, events: list[tuple[str, Any]]) -> None:
             assert answer["ok"] or answer["code"] in CODES | {"ok"}
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.tuples(st.sampled_from([*CLIENT_EVENTS, "nonsense"]), payloads), max_size=12)
 )
@@ -107,7 +105,7 @@ def test_junk_over_a_socket_is_answered_logged_without_traceback_and_forgotten(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(frames=st.lists(st.one_of(st.text(max_size=30), st.binary(max_size=30)), max_size=10))
 def test_junk_frames_leave_nothing_behind_and_the_server_answering(
     frames: list[str | bytes],

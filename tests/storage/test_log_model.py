@@ -244,13 +244,12 @@ def _store() -> Iterator[None]:
 
 
 TestMemoryLog = Logs.TestCase
-TestMemoryLog.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestMemoryLog.settings = settings(max_examples=60, stateful_step_count=30)
 
 TestRedisLog = SharedLogs.TestCase
 TestRedisLog.settings = settings(
     max_examples=20,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
@@ -258,6 +257,5 @@ TestSqliteLog = StoredLogs.TestCase
 TestSqliteLog.settings = settings(
     max_examples=20,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
