@@ -33,7 +33,7 @@ class One:
 
     def __init__(self, server: Server) -> None:
         self.nodes = server.nodes
-        self.presence = RedisPresence(server.nodes, server.names, ttl=5.0)
+        self.presence = RedisPresence(server.nodes, server.names, ttl=30.0)
         self.users = RedisDirectory(server.nodes, server.names)
         self.events = RedisEvents(server.nodes, server.names)
         self.buckets = RedisBuckets(server.nodes, server.names, Rate(0.001, 10))
