@@ -156,16 +156,18 @@ async def test_what_arrives_while_a_join_is_read_waits_for_its_ack(chat: Running
     alice, bob = await chat.connect("alice"), await chat.connect("bob")
     await bob.join()
     await bob.say("before")
-    log, real, gate = chat.server.log, chat.server.log.snapshot, asyncio.Event()
+    log, real = chat.server.log, chat.server.log.snapshot
+    read, gate = asyncio.Event(), asyncio.Event()
 
     async def slow(*args: Any, **options: Any) -> Any:
         snapshot = await real(*args, **options)
+        read.set()
         await gate.wait()
         return snapshot
 
     log.snapshot = slow  # type: ignore[method-assign]
     joining = asyncio.ensure_future(alice.join())
-    await until(lambda: "alice" in str(chat.server.rooms._rooms["general"].members))
+    await read.wait()
     await bob.say("meanwhile")
     assert alice.of("new-message") == []
     gate.set()
