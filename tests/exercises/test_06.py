@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import Any
 
 import pytest
@@ -420,6 +421,21 @@ async def test_a_server_that_takes_something_along_is_told_what(answer: Any, adv
     result = await ex06.goes_without_a_loss(answer)
     assert not result.done
     assert advice in result.advice
+
+
+async def test_a_server_that_is_blocked_while_it_waits_is_told_so() -> None:
+    released = threading.Event()
+
+    class Blocks(Chat):
+        async def finish(self) -> None:
+            while self.in_hand and not released.wait(0.05):
+                pass
+
+    try:
+        result = await ex06.goes_without_a_loss(Blocks)
+    finally:
+        released.set()
+    assert "wait for a second at most" in result.advice
 
 
 # -- task 3 ----------------------------------------------------------------------------------------

@@ -93,17 +93,17 @@ async def _has_been_answered(client: RawClient, asking: asyncio.Future[Any]) -> 
     with contextlib.suppress(socketio.exceptions.TimeoutError):
         await client.call("still-there", timeout=PATIENCE)
     await asyncio.wait({asking}, timeout=0)
-    return asking.done()
+    return asking.done() and asking.exception() is None
 
 
-async def _is_not_ok(client: RawClient, payload: dict[str, Any], otherwise: str) -> None:
+async def _is_not_ok(client: RawClient, payload: dict[str, Any], remedy: str) -> None:
     """Ask while the store is broken. No answer is one, too."""
     asking = asyncio.ensure_future(client.call("send-message", payload, timeout=2 * PATIENCE))
     if await _has_been_answered(client, asking):
         answer = asking.result()
         expect(
             not (isinstance(answer, dict) and answer.get("ok")),
-            f"`store` raised an `OSError`, and the answer was `{answer}` — {otherwise}",
+            f"`store` raised an `OSError`, and the answer was `{answer}` — {remedy}",
         )
     asking.cancel()
     await asyncio.wait({asking})
@@ -132,8 +132,7 @@ async def acks_what_is_stored(add_handler: AddHandler) -> None:
             _is_an_ack(answer, f"m{number}")
         await _waits_for_the_store(server, store, alice)
         store.broken = True
-        remedy = "`ok` is True only for what is stored"
-        await _is_not_ok(alice, {"text": "too much"}, remedy)
+        await _is_not_ok(alice, {"text": "too much"}, "`ok` is True only for what is stored")
 
 
 def _is_an_ack(answer: Any, stored_as: str) -> None:

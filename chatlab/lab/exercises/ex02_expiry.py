@@ -105,6 +105,7 @@ async def _follows_a_refresh(server: Server, sio: _Noting) -> None:
         _session(server, "left", far) as left,
     ):
         # Everybody is in before any clock runs, however slow the machine is.
+        first, second = _ends_of(sio, shortened), _ends_of(sio, clock)
         began = time.time()
         sooner, later = began + 0.6, began + 0.8
         for client, exp in ((left, sooner), (refreshed, sooner), (refreshed, far)):
@@ -113,8 +114,8 @@ async def _follows_a_refresh(server: Server, sio: _Noting) -> None:
         for client, exp in ((shortened, sooner), (clock, later)):
             await client.call("refresh-token", exp, timeout=PATIENCE)
         shorter = ", although its newest one ends earlier — `start` again means another `exp`"
-        await _until_gone(shortened, sooner, _ends_of(sio, shortened), shorter)
-        await _until_gone(clock, later, _ends_of(sio, clock))
+        await _until_gone(shortened, sooner, first, shorter)
+        await _until_gone(clock, later, second)
         expect(
             refreshed.connected and not refreshed.received,
             "a session that was refreshed ended with the old token — `start` for the same `sid` "

@@ -102,13 +102,15 @@ async def _flows(take: Take, server: Any) -> None:
     for _ in range(2):
         await _through(take, server, user, rate, burst, burst)
         start = time.monotonic()
-        while (asked := time.monotonic()) and not await take(server, user, rate, burst):
+        asked = start
+        while not await take(server, user, rate, burst):
             expect(
                 asked - start < 0.5,
                 "at a rate of 5 an empty bucket had no token after half a second — work out what "
                 "has flowed in since, parts of a second too (`TIME` gives microseconds)",
             )
             await asyncio.sleep(0.01)
+            asked = time.monotonic()
         more = await _through(take, server, user, rate, burst, burst)
         expect(
             1 + more <= (time.monotonic() - start) * rate + 1,

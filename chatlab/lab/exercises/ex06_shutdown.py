@@ -100,7 +100,7 @@ class Scene:
         return client
 
     def begin_to_stop(self) -> asyncio.Task[None]:
-        """Call `stop`, on the server's own loop. `begun` is set when it has had a moment."""
+        """Call `stop` on the server's own loop. `begun` is set a moment later, or when it ends."""
         here = asyncio.get_running_loop()
 
         async def run() -> None:
@@ -108,10 +108,13 @@ class Scene:
 
             async def stop() -> None:
                 there = asyncio.get_running_loop()
-                there.call_later(MOMENT, here.call_soon_threadsafe, self.begun.set)
-                stopped = self.stop()
-                if asyncio.iscoroutine(stopped):
-                    await stopped
+                telling = there.call_later(MOMENT, here.call_soon_threadsafe, self.begun.set)
+                try:
+                    stopped = self.stop()
+                    if asyncio.iscoroutine(stopped):
+                        await stopped
+                finally:
+                    telling.cancel()
 
             try:
                 async with asyncio.timeout(IN_TIME + 0.5):
@@ -121,6 +124,8 @@ class Scene:
                     "a message could not be stored, and `stop` waited for it for ever — "
                     "wait for a second at most, then go all the same"
                 )
+            finally:
+                self.begun.set()
             self.took = time.monotonic() - begun
 
         return asyncio.ensure_future(run())
@@ -171,6 +176,8 @@ async def _what_is_in_hand(add_chat: AddChat) -> None:
         await scene.server.wait_for("send-message", 2)
         stopping = scene.begin_to_stop()
         await scene.begun.wait()
+        if stopping.done():
+            await stopping  # to hear what was wrong: a server that it blocks answers nothing more
         late = asyncio.ensure_future(_ask(bob, "too late"))
         with contextlib.suppress(TimeoutError):
             await scene.server.wait_for("send-message", 3, timeout=HELD)
