@@ -22,15 +22,16 @@ SEED = 5
 CLICKS = 60
 
 # Two packets whose words meet half way, with a clock of the test's own: what each frame shows.
-CROSSING = """async () => {
+CROSSING = """async (larger) => {
     const { Flights } = await import("/web/flights.js");
     const layer = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     document.body.replaceChildren(layer);
+    document.documentElement.style.setProperty("--size-factor", larger);
     let clock = 0;
     performance.now = () => clock;
     window.requestAnimationFrame = () => 0;
     const flights = new Flights(layer);
-    for (const [number, begin, end] of [[1, 150, 150], [2, 120, 180]]) {
+    for (const [number, begin, end] of [[1, 150, 150], [2, 150 - 30 * larger, 150 + 30 * larger]]) {
         const hops = [{ a: { x: 100, y: begin }, b: { x: 500, y: end } }];
         flights.fly({ kind: "sent", word: `sent #${number}`, hops, way: `way ${number}`, rank: 2 });
     }
@@ -203,11 +204,12 @@ async def test_motion_shows_packets_and_a_wish_for_less_lists_them(
     await expect(page.locator(".not-drawn")).to_contain_text("listed, not drawn")
 
 
+@pytest.mark.parametrize("larger", [1, 1.5])
 async def test_words_of_packets_that_cross_do_not_cover_each_other(
-    stage: Demo, open_page: OpenPage
+    stage: Demo, open_page: OpenPage, larger: float
 ) -> None:
     page = await open_page(stage.home, reduced_motion="no-preference")
-    frames = await page.evaluate(CROSSING)
+    frames = await page.evaluate(CROSSING, larger)
     met = [frame for frame in frames if frame["met"]]
     assert met, "the two never met"
     assert all(frame["covered"] == [False, True] for frame in met)

@@ -15,7 +15,6 @@ const ROOM = [0.4, 0.75, 1];
 const SLOW_FRAME = 55; // ms between two frames: from here on, draw less
 const APART = 90; // ms between two that look the same on one way
 const WORDS_APART = 600; // ms between two words on one way: words must not cover each other
-const WORD_HIGH = 13; // px
 const AIR = 4; // px between two words
 const SHORT = 32; // px: too short for a word
 
@@ -65,7 +64,7 @@ export class Flights {
       // It would lie on the other one: they are drawn as one with a number.
       twin.count += 1;
       if (twin.word) say(twin.sprite.label, `${twin.word} ×${twin.count}`);
-      twin.width = 0;
+      twin.box = null;
       this.drawn += 1;
       return twin.begin + twin.lasts;
     }
@@ -80,7 +79,7 @@ export class Flights {
     if (named) this.named.set(way, start);
     const sprite = this.pool.pop() ?? makeSprite();
     dress(sprite, kind, named ? word : "");
-    const flight = { sprite, begin: start, word: named ? word : "", width: 0, count: 1, ...timed(hops) };
+    const flight = { sprite, begin: start, word: named ? word : "", box: null, count: 1, ...timed(hops) };
     this.twins.set(look, flight);
     this.layer.append(sprite.node);
     sprite.hop = null;
@@ -156,12 +155,12 @@ function dress(sprite, kind, word) {
   say(sprite.label, word);
 }
 
-/** Where a packet's word stands. */
+/** Where a packet's word stands. It is measured beside its packet once, and moves with that. */
 function boxOf(flight) {
-  const { x, y, anchor } = flight;
-  flight.width ||= flight.sprite.label.getComputedTextLength();
-  const left = x - (anchor === "start" ? 0 : anchor === "end" ? flight.width : flight.width / 2);
-  return { left, right: left + flight.width, top: y - WORD_HIGH, bottom: y };
+  const { x, y, width, height } = (flight.box ??= flight.sprite.label.getBBox());
+  const left = flight.x + x;
+  const top = flight.y + y;
+  return { left, right: left + width, top, bottom: top + height };
 }
 
 function meet(one, other) {
@@ -195,18 +194,17 @@ function place(flight, part) {
   const x = a.x + (b.x - a.x) * share;
   const y = a.y + (b.y - a.y) * share;
   sprite.node.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
-  // What goes the one way has its word above, what comes the other way below; neither leaves the
-  // drawing.
-  const beside = b.x >= a.x ? -rise : rise > 12 ? -rise - 10 : 22;
-  Object.assign(flight, { x, y: y + beside });
+  Object.assign(flight, { x, y });
   if (sprite.hop === a) return;
   sprite.hop = a;
+  flight.box = null;
   flight.short = Math.hypot(b.x - a.x, b.y - a.y) < SHORT;
-  sprite.label.setAttribute("y", beside);
+  // What goes the one way has its word above, what comes the other way below; neither leaves the
+  // drawing.
+  sprite.label.setAttribute("y", b.x >= a.x ? -rise : rise > 12 ? -rise - 10 : 22);
   sprite.label.setAttribute("visibility", flight.short ? "hidden" : "inherit");
   const low = Math.min(a.x, b.x);
   const high = Math.max(a.x, b.x);
   const edge = sprite.node.ownerSVGElement?.clientWidth ?? Infinity;
-  flight.anchor = low < 40 ? "start" : high > edge - 40 ? "end" : "middle";
-  sprite.label.setAttribute("text-anchor", flight.anchor);
+  sprite.label.setAttribute("text-anchor", low < 40 ? "start" : high > edge - 40 ? "end" : "middle");
 }
