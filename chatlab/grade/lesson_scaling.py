@@ -109,14 +109,15 @@ async def announced_across_servers(target: Target) -> None:
     needs=("rooms-span-servers",),
 )
 async def each_once_across_servers(target: Target) -> None:
-    talkers, listeners = await _pairs(target)
-    said = await _talk_at_once(talkers, listeners)
-    await target.quiet()
-    for person in listeners:
-        twice = len(person.texts) - len(set(person.texts))
-        must(not twice, f"{person.name} received {twice} messages twice")
-        missing = len(said - set(person.texts))
-        must(not missing, f"{person.name} missed {missing} of {len(said)} messages")
+    pairs = await _pairs(target)
+    for turn, (talkers, listeners) in enumerate((pairs, pairs[::-1])):
+        said = await _talk_at_once(talkers, listeners, turn)
+        await target.quiet()
+        for person in listeners:
+            twice = len(person.texts) - len(set(person.texts))
+            must(not twice, f"{person.name} received {twice} messages twice")
+            missing = len(said - set(person.texts))
+            must(not missing, f"{person.name} missed {missing} of {len(said)} messages")
 
 
 @promise(
@@ -147,7 +148,7 @@ async def _pairs(target: Target) -> list[list[Client]]:
     return [people[:2], people[2:]]
 
 
-async def _talk_at_once(talkers: list[Client], listeners: list[Client], turn: int = 0) -> set[str]:
+async def _talk_at_once(talkers: list[Client], listeners: list[Client], turn: int) -> set[str]:
     """Who talks begins at once, each on a server of their own; what was said, once all heard it.
 
     Messages are told apart by their texts: whether ids differ is judged elsewhere.
