@@ -14,7 +14,7 @@ from tests.seconds import NOTEBOOK_SECONDS
 ROOT = Path(__file__).resolve().parents[1]
 
 # A machine may pause during an example, for longer than the usual deadline.
-settings.register_profile("chatlab", settings(), deadline=None)
+settings.register_profile("chatlab", deadline=None)
 settings.load_profile("chatlab")
 
 

@@ -49,6 +49,27 @@ def wire() -> Iterator[Callable[..., Proxy]]:
         proxy.stop()
 
 
+def store_away(server: Running) -> asyncio.Event:
+    """Refuse what is sent while the event that comes back is set."""
+    away = asyncio.Event()
+    away.set()
+
+    @server.server.use_event
+    async def outage(event: Any, proceed: Any) -> Any:
+        if event.name == "send-message" and away.is_set():
+            raise Unavailable
+        return await proceed()
+
+    return away
+
+
+async def lose_first_ack(line: Proxy, alice: Talk) -> None:
+    """Have the ack of the first message lost that Alice will say, when Bob is there."""
+    await expect(alice.page.locator("#people-list .person")).to_have_count(2)
+    # Before it come the acks of two `typing`: she writes, and has stopped.
+    await asyncio.to_thread(line.drop, "ack", at=3)
+
+
 # --- the line -------------------------------------------------------------------------------------
 
 
@@ -133,9 +154,7 @@ async def test_a_message_whose_ack_was_lost_is_sent_again_with_its_key_and_store
     frames = await watch_frames(page)
     await page.goto(address(line.url, user="alice"))
     alice = Talk(page)
-    await expect(page.locator("#people-list .person")).to_have_count(2)
-    # Before it come the acks of two `typing`: she writes, and has stopped.
-    await asyncio.to_thread(line.drop, "ack", at=3)
+    await lose_first_ack(line, alice)
     await alice.say("stored, but who knows")
     await line.wait_for("drop")
     await expect(alice.tick("stored, but who knows")).to_have_attribute(
@@ -160,9 +179,7 @@ async def test_what_was_on_its_way_survives_a_reload_and_is_stored_once_and_in_o
     bob = await server.connect("bob")
     await bob.join()
     alice = await enter(open_page, line.url, "alice", allow=CUT)
-    await expect(alice.page.locator("#people-list .person")).to_have_count(2)
-    # Before it come the acks of two `typing`: she writes, and has stopped.
-    await asyncio.to_thread(line.drop, "ack", at=3)
+    await lose_first_ack(line, alice)
     texts = ["stored, but who knows", "waits its turn", "waits its turn", "the last"]
     for text in texts:
         await alice.say(text)
@@ -179,14 +196,7 @@ async def test_what_is_unsent_is_its_authors_and_after_a_day_a_person_decides(
     serve: Serve, open_page: OpenPage
 ) -> None:
     server = await serve()
-    away = [True]
-
-    @server.server.use_event
-    async def outage(event: Any, proceed: Any) -> Any:
-        if event.name == "send-message" and away[0]:
-            raise Unavailable
-        return await proceed()
-
+    away = store_away(server)
     # What a tab keeps is changed while the chat is not open in it: it would write it again.
     aside = server.url + "/page/icon.svg"
     alice = await enter(open_page, server.url, "alice", allow=("favicon",))
@@ -200,7 +210,7 @@ async def test_what_is_unsent_is_its_authors_and_after_a_day_a_person_decides(
             sessionStorage.setItem("chatlab/unsent", JSON.stringify(kept));
         }"""
     )
-    away[0] = False
+    away.clear()
     await alice.page.goto(server.url)
     failed = alice.page.locator("#outbox .message")
     await expect(failed).to_contain_text(
@@ -209,14 +219,14 @@ async def test_what_is_unsent_is_its_authors_and_after_a_day_a_person_decides(
     await failed.get_by_role("button", name="Try again").click()
     await alice.reads("perhaps stored")
 
-    away[0] = True
+    away.set()
     await alice.say("not for others")
     await alice.ticked("not for others", "sending")
     await alice.page.goto(aside)
     await alice.page.evaluate("sessionStorage.removeItem('chatlab')")
     await alice.page.goto(server.url)
     await alice.page.locator("#login-user").fill("eve")
-    away[0] = False
+    away.clear()
     await alice.page.keyboard.press("Enter")
     await alice.state("online")
     await alice.say("I am Eve")
@@ -294,19 +304,12 @@ async def test_what_cannot_be_sent_says_why_and_can_be_tried_again_or_discarded(
 
 async def test_storage_that_is_away_is_waited_for(serve: Serve, open_page: OpenPage) -> None:
     server = await serve()
-    away = [True]
-
-    @server.server.use_event
-    async def outage(event: Any, proceed: Any) -> Any:
-        if event.name == "send-message" and away[0]:
-            raise Unavailable
-        return await proceed()
-
+    away = store_away(server)
     alice = await enter(open_page, server.url, "alice")
     await alice.say("first")
     await alice.say("second")
     await alice.ticked("first", "sending")
-    away[0] = False
+    away.clear()
     await alice.reads("first", "second")
     await alice.ticked("second", "sent")
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.timeline import timeline
 
-# A busy machine is no fault.
-at_leisure = settings(max_examples=50)
+fifty = settings(max_examples=50)
 
 
 class Race:
@@ -82,7 +81,7 @@ def always_the_same(race, data):
     return usual
 
 
-@at_leisure
+@fifty
 @given(st.data())
 def test_calls_one_after_the_other_while_a_receiver_lags(data):
     race = Race()
@@ -100,7 +99,7 @@ def test_calls_one_after_the_other_while_a_receiver_lags(data):
     ]
 
 
-@at_leisure
+@fifty
 @given(st.data())
 def test_a_burst_of_calls(data):
     race = Race()
@@ -143,7 +142,7 @@ def test_a_burst_of_calls(data):
     assert told.index('send-message "m2"') < told.index("ack ok: true")
 
 
-@at_leisure
+@fifty
 @given(st.data())
 def test_two_clients_taking_turns(data):
     race = Race()
@@ -156,7 +155,7 @@ def test_two_clients_taking_turns(data):
     always_the_same(race, data)
 
 
-@at_leisure
+@fifty
 @given(st.data())
 def test_a_reader_that_answers_what_it_reads(data):
     race = Race()
@@ -168,7 +167,7 @@ def test_a_reader_that_answers_what_it_reads(data):
     always_the_same(race, data)
 
 
-@at_leisure
+@fifty
 @given(st.data())
 def test_a_burst_into_a_wire_that_goes_silent(data):
     race = Race()
@@ -211,7 +210,7 @@ def test_a_burst_into_a_wire_that_goes_silent(data):
     ]
 
 
-@at_leisure
+@fifty
 @given(st.data())
 def test_both_ends_of_a_cut_connection(data):
     race = Race()

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.verdict import verdict
 
-# A busy machine is no fault.
-at_leisure = settings(max_examples=50)
+fifty = settings(max_examples=50)
 FIVE = [f"message {n}" for n in range(5)]
 
 
@@ -234,13 +233,13 @@ def test_one_yes_outweighs_a_refusal():
 texts = st.lists(st.text("abcdefgh", min_size=1), min_size=2, max_size=12, unique=True)
 
 
-@at_leisure
+@fifty
 @given(texts)
 def test_every_faultless_history_is_faultless(sent):
     assert verdict(sent=sent, acked=sent, stored=sent, received={"x": sent, "y": sent}).ok
 
 
-@at_leisure
+@fifty
 @given(texts, st.data())
 def test_taking_one_away_is_a_loss_and_nothing_else(sent, data):
     gone = data.draw(st.sampled_from(sent))
@@ -249,7 +248,7 @@ def test_taking_one_away_is_a_loss_and_nothing_else(sent, data):
     assert found.evidence[0].item == gone
 
 
-@at_leisure
+@fifty
 @given(texts, st.data())
 def test_repeating_one_is_a_duplicate_and_nothing_else(sent, data):
     place = data.draw(st.integers(0, len(sent) - 1))
@@ -262,7 +261,7 @@ def test_repeating_one_is_a_duplicate_and_nothing_else(sent, data):
     assert found.evidence[0].item == sent[place]
 
 
-@at_leisure
+@fifty
 @given(texts, st.data())
 def test_swapping_neighbours_is_disorder_and_nothing_else(sent, data):
     place = data.draw(st.integers(0, len(sent) - 2))
@@ -272,7 +271,7 @@ def test_swapping_neighbours_is_disorder_and_nothing_else(sent, data):
     assert words(verdict(sent=sent, acked=sent, received={"x": stored})) == (0, 0, 1, 0)
 
 
-@at_leisure
+@fifty
 @given(texts, st.data())
 def test_an_ack_less_is_one_unknown_more_and_no_fault(sent, data):
     silent = data.draw(st.sampled_from(sent))
@@ -282,7 +281,7 @@ def test_an_ack_less_is_one_unknown_more_and_no_fault(sent, data):
     assert found.unknown == 1
 
 
-@at_leisure
+@fifty
 @given(texts)
 def test_a_stranger_is_unexpected_and_nothing_else(sent):
     assert words(verdict(sent=sent, acked=sent, stored=[*sent, "Z"])) == (0, 0, 0, 1)
