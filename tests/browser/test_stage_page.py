@@ -204,6 +204,20 @@ async def test_motion_shows_packets_and_a_wish_for_less_lists_them(
     await expect(page.locator(".not-drawn")).to_contain_text("listed, not drawn")
 
 
+async def test_at_the_largest_type_no_part_of_the_picture_is_cut_off(
+    stage: Demo, open_page: OpenPage
+) -> None:
+    on = await OnStage(await open_page(stage.url, allow=BROKEN)).begun()
+    larger = on.page.get_by_role("button", name="Larger: A+")
+    for _ in range(6):
+        await larger.click()
+    picture = on.page.locator(".topology")
+    for name in ("Server 1", "Valkey", "Server 2"):
+        part = picture.get_by_role("button", name=re.compile(f"Kill {name}", re.I))
+        inner, outer = await part.bounding_box(), await picture.bounding_box()
+        assert inner["y"] + inner["height"] <= outer["y"] + outer["height"], name
+
+
 @pytest.mark.parametrize("larger", [1, 1.5])
 async def test_words_of_packets_that_cross_do_not_cover_each_other(
     stage: Demo, open_page: OpenPage, larger: float
