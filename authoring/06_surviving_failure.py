@@ -221,7 +221,7 @@ if here("valkey") and here("balancer"):
 # ## Your turn to break it
 #
 # Three more faults. Valkey is stopped and started again, or stands still for a second with all its
-# connections open, or everybody's line is cut at once.
+# connections open, or everybody's line is cut at once, just when a message is on its way to them.
 
 
 # %%
@@ -236,8 +236,8 @@ async def freeze_valkey(crowd):
 
 
 async def cut_the_clients(crowd):
-    await asyncio.to_thread(crowd.wire.cut, seconds=0.3)
-    await asyncio.sleep(0.3)
+    crowd.wire.cut(after=0, only="new-message", count="to_client", seconds=0.3)
+    await crowd.wire.wait_for("heal")
 
 
 # %% [markdown]

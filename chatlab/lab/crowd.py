@@ -118,11 +118,19 @@ class Person:
     # -- coming and going --------------------------------------------------------------------------
 
     async def enter(self) -> None:
-        """Connect, and return when it is in the room."""
+        """Connect, and return when it is in the room. Raises `TimeoutError`."""
         token = self.crowd.cluster.token(self.name)
         url = self.crowd.wire.url
-        await self.sio.connect(url, auth={"token": token}, transports=["websocket"])
-        await self.wait_until_in()
+        async with asyncio.timeout(_BACK):
+            # `retry`: what the scene before has broken, a balancer may notice late.
+            await self.sio.connect(
+                url,
+                auth={"token": token},
+                transports=["websocket"],
+                wait_timeout=_BACK,
+                retry=True,
+            )
+            await self._in.wait()
 
     async def wait_until_in(self) -> None:
         """Wait until it is connected and in the room. Raises `TimeoutError`."""
@@ -191,9 +199,18 @@ class ChatPerson:
         )
 
     async def enter(self) -> None:
-        """Connect and join."""
-        await self.client.connect()
-        await self.client.join(self.room)
+        """Connect and join. Raises what the client's last try raised, after ten seconds."""
+        late = time.monotonic() + _BACK
+        while True:
+            try:
+                await self.client.connect()
+                await self.client.join(self.room)
+                break
+            except ChatError as error:
+                # The client's patience is that for an ack: too short for the start of a scene.
+                if not error.retry or time.monotonic() > late:
+                    raise
+                await asyncio.sleep(0.1)
         self._reading = asyncio.create_task(self._history.read(self.client))
 
     async def say(self, text: str) -> None:

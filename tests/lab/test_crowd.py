@@ -61,6 +61,21 @@ async def test_people_of_chatlabs_own_client_see_everything_through_a_cut() -> N
     assert {how for _, _, how in seen(crowd)} <= {"at once", "late"}
 
 
+@pytest.mark.parametrize("kind", [Person, ChatPerson])
+@pytest.mark.parametrize("trouble", ["cut", "mute"])
+async def test_a_scene_begins_although_nobody_is_let_in_at_first(kind: Any, trouble: str) -> None:
+    async with chat() as server:
+        crowd = Crowd(kind, target(server), names=NAMES)
+        # Longer than anybody waits for an ack.
+        await asyncio.to_thread(getattr(crowd.wire, trouble), seconds=1.2)
+        async with crowd:
+            await crowd.talk(0.2, rate=10)
+            await crowd.rest()
+    report = crowd.history.check()
+    assert report.ok, report
+    assert report.counts["acked"] == 3 * 2 + 1
+
+
 async def test_people_who_do_not_ask_miss_what_was_said_while_they_were_away() -> None:
     async with stock() as server:
         crowd = Crowd(Person, target(server), names=NAMES)
