@@ -33,9 +33,8 @@ CORE_CELLS, CORE_WORDS = 16, 1400
 CELL_LINES = 12
 CORE_S, FURTHER_S, EXERCISE_S = 12.0, 10.0, 10.0
 LONG_LESSONS_S = {"06": 40.0, "07": 40.0, "08": 40.0}
-# A budget is for a notebook that has the machine to itself. Here two kernels share it with the other
-# tests and whatever else it does: this finds a lesson that has become several times as long, and the
-# summary says what each took.
+# A budget is for a notebook that has the machine to itself; here two kernels share it with the
+# other tests. This finds a lesson that has become several times as long, and measures nothing.
 SLACK = 4.0
 AT_ONCE = 2
 

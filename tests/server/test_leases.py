@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Iterator
 
@@ -281,6 +282,32 @@ async def test_a_redis_that_is_silent_holds_an_event_up_for_a_quarter_of_a_secon
         one.back()
         assert not one.local
         assert await one.admitted(1) == [True]
+        await one.close()
+
+
+async def test_a_redis_that_answers_late_is_there_again(broken):
+    async with connected(broken.url, "t", stalled_after=PATIENCE_S) as server:
+        one = One(server, STANDING)
+        broken.freeze()
+        assert await one.admitted(1) == [True]
+        assert one.local
+        broken.thaw()
+        await until(lambda: not one.local)
+        assert one.held() == 10  # what it gave is not lost
+        await one.close()
+
+
+@pytest.mark.parametrize("passes", [0, 1, 5])
+async def test_a_pause_of_the_server_is_no_silence_of_redis(broken, passes):
+    async with connected(broken.url, "t", stalled_after=PATIENCE_S) as server:
+        one = One(server, STANDING)
+        waiting = one.try_to_spend()
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        time.sleep(leases.SILENCE + 0.1)
+        assert await waiting is None
+        assert not one.local
+        assert one.held() == 9
         await one.close()
 
 
