@@ -510,7 +510,7 @@ from chatlab.lab import Recorder, process
 server = process()
 wire = Proxy(server, drop="ack", at=2)
 record = Recorder("alice", "client")
-async with ChatClient(wire, server.token("alice"), timeout=0.5, recorder=record) as client:
+async with ChatClient(wire, server.token("alice"), timeout=1, recorder=record) as client:
     await client.join("general")
     sent = await client.send("hello")
 print("seq", sent.seq, "· duplicate", sent.duplicate)

@@ -87,7 +87,7 @@ async def send(client, data):
     said = []
     for _ in range(2):
         try:
-            answer = await client.call("send-message", data, timeout=0.5)
+            answer = await client.call("send-message", data, timeout=0.8)
         except socketio.exceptions.TimeoutError:
             answer = {"code": "no answer", "retry": True}
         said.append(": ".join(answer[key] for key in ("code", "field") if key in answer) or "ok")
@@ -167,7 +167,7 @@ await storage_failure(naive)
 # %%
 async def stranger(server):
     try:
-        await raw_client(server, name="stranger", timeout=0.5)
+        await raw_client(server, name="stranger", timeout=1)
     except Refused as refusal:
         print("stranger →", refusal.message, refusal.data)
     except socketio.exceptions.ConnectionError:
@@ -726,7 +726,7 @@ with background(sio, name="slow chat") as slow:
     async with await member(slow, "alice") as alice:
         for event in ("plain", "in-time", "greedy"):
             try:
-                answer = await alice.call(event, timeout=0.5)
+                answer = await alice.call(event, timeout=1)
                 print(event, "→", answer["code"], "- retry:", answer["retry"])
             except socketio.exceptions.TimeoutError:
                 print(event, "→ no answer")

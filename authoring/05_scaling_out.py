@@ -314,7 +314,7 @@ if here("balancer"):
         let_in = 0
         for n in range(3):
             with contextlib.suppress(socketio.exceptions.ConnectionError):
-                async with raw_client(in_turn, transports=[transport], timeout=0.5):
+                async with raw_client(in_turn, transports=[transport], timeout=1):
                     let_in += 1
         print(f"{transport}, in turn: {let_in} of 3 are let in")
 

@@ -468,7 +468,7 @@ async def goodbye(way):
         await client.connect(server.url, transports=["websocket"])
         await server.call(way, sio, client.get_sid())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.7):
+            async with asyncio.timeout(1.5):
                 while len(connects) < 2 or not client.connected:
                     await asyncio.sleep(0.02)
         print(f"{way.__name__}: the client", "is back" if client.connected else "stays away")

@@ -167,7 +167,7 @@ if here("node", packages=PEER):
 # %% tags=["needs-node"]
 async def flood(server):
     async with inside(server, "cleo") as (cleo,):
-        sends = [cleo.call("send-message", {"text": f"{n}"}, timeout=1) for n in range(60)]
+        sends = [cleo.call("send-message", {"text": f"{n}"}, timeout=2) for n in range(60)]
         acks = await asyncio.gather(*sends, return_exceptions=True)
     silent = [ack for ack in acks if isinstance(ack, socketio.exceptions.TimeoutError)]
     print(f"{server.name}: of 60 events, unanswered: {'some' if silent else 0}")
@@ -196,7 +196,7 @@ if here("node", packages=PEER):
 # %% tags=["needs-node"]
 async def five_windows(server):
     async with inside(server, *["dora"] * 5) as windows:
-        sends = [each.call("send-message", {"text": "me"}, timeout=1) for each in windows * 30]
+        sends = [each.call("send-message", {"text": "me"}, timeout=2) for each in windows * 30]
         acks = await asyncio.gather(*sends, return_exceptions=True)
     taken = sum(isinstance(ack, dict) and ack["ok"] for ack in acks)
     print(f"{server.name}:", "five times the limit" if taken > 90 else "one limit")
@@ -220,7 +220,7 @@ async def no_ack_wanted(server):
     async with inside(server, "eve", "fay") as (eve, fay):
         await eve.emit("join-room", "kitchen")
         with contextlib.suppress(TimeoutError):
-            await server.exited(timeout=1)
+            await server.exited(timeout=2)
             await fay.wait_until_disconnected()
         print(f"{server.name}: {server.card().state}; {fay}")
 
@@ -326,7 +326,7 @@ async def health(server):
         return answer.status
 
 
-server = process("--drain", "1", name="leaving")
+server = process("--drain", "2", name="leaving")
 async with inside(server, "gil") as (gil,):
     print("before:", await health(server))
     server.terminate()
