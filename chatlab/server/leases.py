@@ -10,9 +10,8 @@ import asyncio
 import logging
 from asyncio import Future
 from collections import deque
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from chatlab.errors import RateLimited, Unavailable
 from chatlab.server.limits import TokenBucket, refused
@@ -24,10 +23,8 @@ __all__ = ["LeasedBuckets"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 SILENCE: Final = 0.25  # seconds that an event waits for Redis, then the local bucket decides
-LATE: Final = 0.05  # seconds after its time that the loop looks: it stood still itself
+LATE: Final = 0.05  # seconds by which the loop is late: this process stood still
 ASK_AGAIN: Final = 0.1  # seconds between two attempts to reach a Redis that is away
 
 
@@ -39,6 +36,7 @@ class _Lease:
     tokens: int = 0
     refused_until: float = 0.0
     asking: bool = False
+    silence: asyncio.Handle = field(init=False)
     waiting: deque[Future[None]] = field(default_factory=deque)
     local: TokenBucket | None = None
 
@@ -61,7 +59,7 @@ class LeasedBuckets:
         self._low = self._size // 3
         self._leases: dict[str, _Lease] = {}
         self._sweep_at = self.SWEEP_EVERY
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._try_at = 0.0
 
     def __len__(self) -> int:
@@ -126,13 +124,9 @@ class LeasedBuckets:
         if lease.asking:
             return
         lease.asking = True
-        self._spawn(self._lease(user, lease))
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._lease(user, lease))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _lease(self, user: str, lease: _Lease) -> None:
         try:
@@ -149,14 +143,10 @@ class LeasedBuckets:
             lease.asking = False
 
     async def _take(self, user: str, lease: _Lease, wanted: int) -> bool:
-        """Whether Redis has answered in time."""
-        asking = self._spawn(self._buckets.take(user, wanted))
-        if not await _in_time(asking):
-            self._is_away()
-            asking.add_done_callback(lambda asked: self._answered_late(lease, asked))
-            return False
+        """Whether Redis has answered."""
+        self._listen(lease)
         try:
-            taken, wait = asking.result()
+            taken, wait = await self._buckets.take(user, wanted)
         except Unavailable:
             self._is_away()
             return False
@@ -164,18 +154,28 @@ class LeasedBuckets:
             log.exception("a lease could not be taken")
             self._is_away()
             return False
+        finally:
+            lease.silence.cancel()
         self.local = False
-        lease.tokens += taken
+        # Those who waited when it was asked for may have been admitted locally since.
+        lease.tokens = min(lease.tokens + taken, max(self._size, len(lease.waiting)))
         if taken < wanted:
             lease.refused_until = asyncio.get_running_loop().time() + wait
         return True
 
-    def _answered_late(self, lease: _Lease, asked: Future[tuple[int, float]]) -> None:
-        """Redis was slow and not away; the tokens are good."""
-        if asked.cancelled() or asked.exception() is not None:
-            return
-        self.local = False
-        lease.tokens = min(self._size, lease.tokens + asked.result()[0])
+    def _listen(self, lease: _Lease) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + SILENCE
+        lease.silence = loop.call_at(due, self._silent, lease, due)
+
+    def _silent(self, lease: _Lease, due: float) -> None:
+        """Redis has said nothing until `due`: do without. What it says later is as good."""
+        # Where the loop is late, the silence was this process's own: the answer may lie in the
+        # socket already, and is looked at before the next time.
+        if asyncio.get_running_loop().time() <= due + LATE:
+            self._is_away()
+            self._serve_locally(lease)
+        self._listen(lease)
 
     def _serve(self, lease: _Lease) -> None:
         """Admit who waits, in order; refuse the rest where there are no more tokens."""
@@ -223,17 +223,3 @@ class LeasedBuckets:
                 fail(future, error)
             else:
                 future.set_result(None)
-
-
-async def _in_time(asking: Future[T]) -> bool:
-    """Whether an answer comes within `SILENCE`, in which this process itself was awake."""
-    loop = asyncio.get_running_loop()
-    while True:
-        began = loop.time()
-        await asyncio.wait({asking}, timeout=SILENCE)
-        if asking.done():
-            return True
-        # A loop that was blocked, or a machine that paused, finds its own time-out and the answer
-        # that waits in the socket at the same moment.
-        if loop.time() - began < SILENCE + LATE:
-            return False

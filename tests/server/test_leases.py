@@ -278,6 +278,10 @@ async def test_a_redis_that_is_silent_holds_an_event_up_for_a_quarter_of_a_secon
         assert 0.2 < loop.time() - started < 4.0  # and not for as long as Redis is waited for
         assert one.local
         assert [one.try_to_spend() for _ in range(3)] == [None] * 3  # nobody waits for it again
+        one.back()  # another node of a cluster, say
+        assert await one.admitted(3) == [True] * 3
+        assert loop.time() - started < 4.0
+        assert one.local
         broken.thaw()
         one.back()
         assert not one.local
