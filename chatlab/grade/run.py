@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from chatlab.grade.pauses import Pauses
 from chatlab.grade.promise import Broken, Level, NotJudged, Promise, Silent, Unready
 from chatlab.grade.result import Report, Result, Verdict
 from chatlab.grade.target import Place, Target, silence
@@ -19,6 +20,7 @@ from chatlab.grade.users import Users
 __all__ = ["Unreachable", "probe", "run"]
 
 _SHOWN: Final = 24  # packets of evidence a verdict
+_TRIES: Final = 3  # of a promise that is broken while the machine stands still, at most
 
 
 class Unreachable(Exception):
@@ -68,16 +70,17 @@ async def run(
     level: Level = Level.HARDENED,
     told: Callable[[Result], None] = lambda result: None,
 ) -> Report:
-    """Try each promise once, and one that failed for want of an answer once more.
+    """Try each promise once; more often what failed for want of an answer, or in a pause.
 
     `timeout` is how long an answer may take, in seconds; `jobs` how many are tried side by side;
     `told` hears each result as it comes.
     """
     began = time.monotonic()
     chosen = list(promises)
-    runner = _Runner(chosen, place, users, timeout, jobs, told)
     try:
-        await runner.all()
+        async with Pauses() as pauses:
+            runner = _Runner(chosen, place, users, timeout, jobs, told, pauses)
+            await runner.all()
     except BaseExceptionGroup as group:
         errors = group.subgroup(TokenError)
         if errors is not None:
@@ -96,12 +99,14 @@ class _Runner:
         timeout: float,
         jobs: int,
         told: Callable[[Result], None],
+        pauses: Pauses,
     ) -> None:
         self.results: dict[str, Result] = {}
         self._chosen = chosen
         self._done = {promise.id: asyncio.Event() for promise in chosen}
         self._place, self._users, self._timeout, self._told = place, users, timeout, told
         self._slots = asyncio.Semaphore(jobs)
+        self._pauses = pauses
         self._promises = {promise.id: promise for promise in chosen}
         self._gone = ""
 
@@ -161,10 +166,17 @@ class _Runner:
         return other.alone or other.level > promise.level
 
     async def _patiently(self, promise: Promise) -> tuple[Verdict, str, Target]:
-        verdict, said, target, slow = await self._try(promise, self._timeout)
-        if slow and await self._look_after("and went away while promises were tried"):
-            # A busy machine is not a broken promise.
-            verdict, said, target, slow = await self._try(promise, 2 * self._timeout)
+        loop = asyncio.get_running_loop()
+        for attempt in range(_TRIES):
+            began = loop.time()
+            patience = self._timeout if attempt == 0 else 2 * self._timeout
+            verdict, said, target, slow = await self._try(promise, patience)
+            # A busy machine is not a broken promise, and neither is one that stood still.
+            paused = verdict is Verdict.BROKEN and self._pauses.since(began)
+            if attempt == _TRIES - 1 or not (paused or (slow and attempt == 0)):
+                break
+            if not await self._look_after("and went away while promises were tried"):
+                break
         if slow and self._gone and not promise.risky:
             raise NotJudged(self._gone)
         return verdict, said, target

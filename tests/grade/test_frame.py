@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,6 +129,37 @@ async def test_what_is_plainly_broken_is_not_tried_again(server: Process) -> Non
         raise Broken("at once")
 
     await graded(server, made("one", trial))
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(("pauses", "verdict"), [(1, "kept"), (2, "kept"), (3, "broken")])
+async def test_what_broke_while_the_machine_stood_still_is_tried_again(
+    server: Process, pauses: int, verdict: str
+) -> None:
+    tries: list[int] = []
+
+    async def trial(_target: Target) -> None:
+        tries.append(1)
+        if len(tries) <= pauses:
+            time.sleep(0.3)
+            raise Broken("at once")
+
+    report = await graded(server, made("one", trial))
+    assert report.verdicts == {"one": verdict}
+    assert len(tries) == min(pauses + 1, 3)
+
+
+async def test_a_pause_before_a_trial_does_not_excuse_it(server: Process) -> None:
+    tries: list[int] = []
+
+    async def pause(_target: Target) -> None:
+        time.sleep(0.3)
+
+    async def trial(_target: Target) -> None:
+        tries.append(1)
+        raise Broken("at once")
+
+    await graded(server, made("one", pause), made("two", trial, level=Level.CONTRACT))
     assert len(tries) == 1
 
 
