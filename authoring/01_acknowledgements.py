@@ -185,7 +185,7 @@ except socketio.exceptions.TimeoutError as error:
 async def send_reliably(client, payload, tries=3):
     for attempt in range(tries):
         try:
-            return await client.call("send-message", payload, timeout=0.3)
+            return await client.call("send-message", payload, timeout=0.8)
         except socketio.exceptions.TimeoutError:
             await asyncio.sleep(0.05 * 2**attempt)
     raise RuntimeError(f"no answer in {tries} tries")
