@@ -485,7 +485,8 @@ def not_async(server: Any, user: str, rate: float, burst: int) -> Any: ...
             script(
                 "math.max(0, now - at) * rate", "(now - at > 0.005 and rate > 1 and burst or 0)"
             ),
-            "right after the first new token 3 more were there",
+            # 3, or fewer where the bucket filled while it was emptied, on a slow machine.
+            "more were there, at a rate of 5",
         ),
         (fixed_window, "no token after half a second"),
         (in_this_process, "nothing is kept in Redis"),
