@@ -37,9 +37,17 @@ class Generator:
             **apart,
         )
         self._job = job
+        self._reading = threading.Lock()  # who reads from the pipes, or closes them
+        self._ended = False
 
     def answer(self, timeout: float) -> dict[str, Any]:
-        """Wait, blocking, for its answer."""
+        """Wait, blocking, for its answer. Another thread may `end` it meanwhile."""
+        with self._reading:
+            if self._ended:
+                return {"error": "the generator was ended"}
+            return self._answer(timeout)
+
+    def _answer(self, timeout: float) -> dict[str, Any]:
         process = self._process
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both were asked for")
@@ -71,7 +79,9 @@ class Generator:
         """End it at once, whatever it does."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        with self._reading:  # whoever reads is at the end by now
+            self._ended = True
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()

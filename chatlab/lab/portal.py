@@ -7,6 +7,7 @@ nothing of sockets.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Coroutine
@@ -132,12 +133,14 @@ async def in_thread(function: Callable[[], T]) -> T:
             take()
 
     def work() -> None:
+        take: Callable[[], None]
         try:
-            result = function()
+            take = functools.partial(done.set_result, function())
         except BaseException as error:
-            loop.call_soon_threadsafe(settle, functools.partial(done.set_exception, error))
-        else:
-            loop.call_soon_threadsafe(settle, functools.partial(done.set_result, result))
+            take = functools.partial(done.set_exception, error)
+        # The loop may be closed: whoever waited was cancelled before that.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, take)
 
     worker = threading.Thread(target=work, name="lab: stopping", daemon=True)
     worker.start()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -212,6 +215,20 @@ def test_a_generator_that_gives_no_answer_is_an_error_itself(timeout: float, sai
         assert said in generator.answer(timeout)["error"]
     finally:
         generator.end()
+
+
+def test_a_generator_that_is_ended_while_its_answer_is_waited_for_gives_one() -> None:
+    generator = Generator({"nonsense": True})
+    generator._process.send_signal(signal.SIGSTOP)  # it would end by itself
+    said: list[dict[str, Any]] = []
+    waiting = threading.Thread(target=lambda: said.append(generator.answer(20.0)))
+    waiting.start()
+    while not generator._reading.locked():
+        time.sleep(0.001)
+    generator.end()
+    waiting.join()
+    assert "ended without an answer" in said[0]["error"]
+    assert generator.answer(20.0) == {"error": "the generator was ended"}
 
 
 async def test_a_cancelled_measurement_leaves_no_generator_behind(server: Process) -> None:
