@@ -76,6 +76,7 @@ async def _everybody_gets_it_once(
 
 
 async def _nobody_is_told_of_other_rooms(a: Site, b: Site, dave: RawClient) -> None:
+    await a.rest()  # its own copy of what it published may still be on its way
     a.line.clear()
     erin = await b.client("erin", "coffee")
     await b.ask(dave, "send-message", {"room": "coffee", "text": "three"})
@@ -109,6 +110,7 @@ async def _the_last_one_turns_off_the_light(
             "count the members, and unsubscribe when the last one leaves"
         )
     await b.ask(bob, "leave-room", "tea")
+    await b.rest()
     b.line.clear()
     await a.ask(alice, "send-message", {"room": "tea", "text": "five"})
     await b.rest()
