@@ -7,38 +7,36 @@ every clock has run out at once.
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Final, Self
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
 
-__all__ = ["Pauses"]
+__all__ = ["Pauses", "noticed_pauses"]
 
 _TICK: Final = 0.05  # seconds between two looks at the clock
 _PAUSE: Final = 0.2  # seconds by which a look is late: from here on it counts as a pause
 
 
+@contextlib.asynccontextmanager
+async def noticed_pauses() -> AsyncIterator[Pauses]:
+    """Look at the clock inside the `async with` block, to see when this process did not run."""
+    pauses = Pauses()
+    looking = asyncio.create_task(pauses.look())
+    try:
+        yield pauses
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
+
+
 class Pauses:
-    """Looks at the clock inside its `async with` block, to see when this process did not run."""
+    """When this process last did not run. Made by `noticed_pauses`."""
 
     def __init__(self) -> None:
-        self._looked = self._paused = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._looked, self._paused = asyncio.get_running_loop().time(), 0.0
 
-    async def __aenter__(self) -> Self:
-        self._looked = asyncio.get_running_loop().time()
-        self._task = asyncio.create_task(self._look())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look at the clock, for ever."""
         while True:
             await asyncio.sleep(_TICK)
             self._note()

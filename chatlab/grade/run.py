@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from chatlab.grade.pauses import Pauses
+from chatlab.grade.pauses import Pauses, noticed_pauses
 from chatlab.grade.promise import Broken, Level, NotJudged, Promise, Silent, Unready
 from chatlab.grade.result import Report, Result, Verdict
 from chatlab.grade.target import Place, Target, silence
@@ -78,7 +78,7 @@ async def run(
     began = time.monotonic()
     chosen = list(promises)
     try:
-        async with Pauses() as pauses:
+        async with noticed_pauses() as pauses:
             runner = _Runner(chosen, place, users, timeout, jobs, told, pauses)
             await runner.all()
     except BaseExceptionGroup as group:
