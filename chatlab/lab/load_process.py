@@ -38,19 +38,18 @@ class Generator:
         )
         self._job = job
         self._reading = threading.Lock()  # who reads from the pipes, or closes them
-        self._ended = False
 
     def answer(self, timeout: float) -> dict[str, Any]:
         """Wait, blocking, for its answer. Another thread may `end` it meanwhile."""
         with self._reading:
-            if self._ended:
-                return {"error": "the generator was ended"}
             return self._answer(timeout)
 
     def _answer(self, timeout: float) -> dict[str, Any]:
         process = self._process
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both were asked for")
+        if process.stdout.closed:
+            return {"error": "the generator was ended"}
         with contextlib.suppress(OSError):
             process.stdin.write(json.dumps(self._job) + "\n")
             process.stdin.flush()
@@ -80,7 +79,6 @@ class Generator:
         self._process.kill()
         self._process.wait()
         with self._reading:  # whoever reads is at the end by now
-            self._ended = True
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
                 if pipe is not None:
                     with contextlib.suppress(OSError):
