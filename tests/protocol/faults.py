@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from tests.protocol.suite_server import StockSuite
 from tests.protocol.wire import WAIT, Line
 from tests.protocol.world import World
+from tests.waiting import PATIENCE_S, until
 
 Scenario = Callable[[World], Awaitable[bool]]
 
@@ -47,6 +48,14 @@ class Table(list[Fault]):
 def patience(world: World) -> float:
     """Seconds to wait for what only ours does: no longer than needed where it will not come."""
     return 0.25 if isinstance(world.suite, StockSuite) else WAIT
+
+
+async def comes(world: World, condition: Callable[[], object]) -> bool:
+    """Whether a fault comes to pass: the stock classes have all the time that they need."""
+    stock = isinstance(world.suite, StockSuite)
+    with suppress(TimeoutError):
+        return bool(await until(condition, timeout=PATIENCE_S if stock else 0.25))
+    return False
 
 
 async def silent(world: World, line: Line) -> bool:

@@ -17,6 +17,14 @@ from tests.waiting import until
 
 FAULTS = Table()
 
+
+async def begin(world: World, line: Line, request: bytes) -> None:
+    """Send it, or its first part, and wait until the server is about it."""
+    before = world.requests
+    await line.send(request)
+    await until(lambda: world.requests > before)
+
+
 # --- Engine.IO: the handshake ---------------------------------------------------------------------
 
 
@@ -95,7 +103,7 @@ async def a_second_poll_on_a_session_waits_beside_the_first(world: World) -> boo
     peer = await Polling.open(world, ENGINE)
     lines = [await world.line(), await world.line()]
     for line in lines:
-        await line.send(head("GET", peer.url))
+        await begin(world, line, head("GET", peer.url))
     return await silent(world, lines[1])
 
 
@@ -103,8 +111,7 @@ async def a_second_poll_on_a_session_waits_beside_the_first(world: World) -> boo
 async def a_poll_that_waits_is_not_released_by_a_close(world: World) -> bool:
     peer = await Polling.open(world, ENGINE)
     line = await world.line()
-    await line.send(head("GET", peer.url))
-    await asyncio.sleep(0.05)
+    await begin(world, line, head("GET", peer.url))
     await peer.post("1")
     return await silent(world, line)
 
@@ -123,8 +130,7 @@ async def a_body_in_two_segments_is_cut_and_answered_200(world: World) -> bool:
     assert isinstance(peer, Polling)
     body = b'42["message","' + b"x" * 3000 + b'"]'
     line = await world.line()
-    await line.send(head("POST", peer.url, body) + body[:100])
-    await asyncio.sleep(0.05)
+    await begin(world, line, head("POST", peer.url, body) + body[:100])
     await line.send(body[100:])
     answer = await line.answer()
     return answer.status == 200 and not world.suite.events
@@ -221,5 +227,6 @@ async def an_idle_websocket_keeps_tasks(world: World) -> bool:
     before = len(asyncio.all_tasks())
     for _ in range(5):
         await Socket.open(world, ENGINE)
-    await asyncio.sleep(0.05)  # those that accepted the connections end
+    with suppress(TimeoutError):  # those that accepted the connections end
+        await until(lambda: len(asyncio.all_tasks()) - before < 5, timeout=patience(world))
     return len(asyncio.all_tasks()) - before >= 5

@@ -9,7 +9,7 @@ from typing import Any
 
 import socketio
 
-from tests.protocol.faults import Table, counted_tasks, patience, silent
+from tests.protocol.faults import Table, comes, counted_tasks, patience, silent
 from tests.protocol.peers import Gone, Socket, connected, session
 from tests.protocol.wire import WAIT
 from tests.protocol.world import World
@@ -29,13 +29,16 @@ async def an_unknown_namespace_is_refused_in_other_words_than_the_protocols(worl
 
 @FAULTS.mended_by("server.StrictServer._decide")
 async def a_crash_while_connecting_leaves_a_socket_that_hears_every_broadcast(world: World) -> bool:
+    asked = asyncio.Event()
+
     async def crash(_: Any) -> None:
+        asked.set()
         raise KeyError("token")
 
     world.suite.connecting = crash
     peer = await session(world, "websocket")
     await peer.send("40")
-    await asyncio.sleep(0.05)
+    await asked.wait()
     await world.transport.emit("secret", "for members")
     try:
         async with asyncio.timeout(WAIT):
@@ -163,8 +166,7 @@ async def events_of_one_socket_overtake_each_other(world: World) -> bool:
     world.suite.handling = wait
     peer = await connected(world)
     await peer.send('42["message",1]', '42["message",2]')
-    await asyncio.sleep(0.05)
-    overtaken = world.suite.events == [("message", [2])]
+    overtaken = await comes(world, lambda: world.suite.events == [("message", [2])])
     gate.set()
     return overtaken
 
@@ -231,16 +233,16 @@ async def a_socket_that_leaves_walks_through_every_room(world: World) -> bool:
     rooms = world.transport.manager.rooms["/"] = _Walked(world.transport.manager.rooms["/"])
     await peer.send("41")
     await until(lambda: world.suite.closed)
-    await asyncio.sleep(0.05)
-    return rooms.walks > 0
+    return await comes(world, lambda: rooms.walks)
 
 
 @FAULTS.mended_by("manager.StrictManager.emit")
 async def a_question_to_a_client_that_leaves_waits_to_its_timeout(world: World) -> bool:
     peer = await connected(world)
     (sid,) = world.suite.opened
-    asking = asyncio.create_task(world.transport.call("question", to=sid, timeout=0.25))
-    await asyncio.sleep(0.05)
+    question = world.transport.call("question", to=sid, timeout=patience(world))
+    asking = asyncio.create_task(question)
+    await until(lambda: asking.done() or world.transport.manager.callbacks)
     await peer.send("41")
     try:
         await asking

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tests.protocol.suite_server import StockSuite, StrictSuite, Suite
 from tests.protocol.wire import Place
@@ -15,15 +16,30 @@ from tests.waiting import until
 
 
 class World(Place):
-    """A server and the connections to it. `suite` knows who came and went."""
+    """A server and the connections to it.
 
-    def __init__(self, suite: Suite, port: int) -> None:
-        super().__init__(port)
+    `suite` knows who came and went; `requests` of HTTP were begun, answered or not.
+    """
+
+    def __init__(self, suite: Suite) -> None:
+        super().__init__(0)
         self.suite = suite
+        self.requests = 0
 
     @property
     def transport(self) -> Any:
         return self.suite.transport
+
+    def app(self) -> web.Application:
+        """The suite's, with a counter before it."""
+        app = self.suite.app()
+        app.middlewares.append(self._count)
+        return app
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.requests += 1
+        return await handler(request)
 
     def sessions(self) -> dict[str, Any]:
         """The Engine.IO sessions of both endpoints, by their ids."""
@@ -48,11 +64,12 @@ class World(Place):
 @asynccontextmanager
 async def serving(suite: Suite) -> AsyncIterator[World]:
     """Serve a suite on a free port."""
-    runner = web.AppRunner(suite.app(), handle_signals=False, shutdown_timeout=0.2)
+    world = World(suite)
+    runner = web.AppRunner(world.app(), handle_signals=False, shutdown_timeout=0.2)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        world = World(suite, runner.addresses[0][1])
+        world.port = runner.addresses[0][1]
         try:
             yield world
         finally:
