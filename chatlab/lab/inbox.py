@@ -13,11 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from chatlab.lab.portal import turned
+
 __all__ = ["Inbox", "Received", "ReceivedList"]
 
 # How long `wait_for` lets the handlers of what has arrived finish. A handler that only stores is
 # done long before; one that sleeps on purpose is not waited for.
 HANDLERS_GRACE = 0.1
+# And how long, in seconds, for a thread that the machine did not let run meanwhile.
+LATE_THREAD = 0.5
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -134,7 +138,10 @@ class Inbox:
             grace = time.monotonic() + HANDLERS_GRACE
             while self._busy:
                 event.clear()
-                if not self._busy or not await _set_before(event, grace):
+                if not self._busy:
+                    break
+                if not await _set_before(event, grace):
+                    await turned(LATE_THREAD)
                     break
         finally:
             with self._lock:

@@ -13,9 +13,14 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["LoopThread", "in_thread"]
+__all__ = ["LoopThread", "in_thread", "turned"]
 
 T = TypeVar("T")
+
+# The loops that run, for `turned`: of any thread, so only ever added to, taken from and copied.
+_loops: set[asyncio.AbstractEventLoop] = set()
+# What arrives goes through a transport, a task and a handler or two, each in a pass of its own.
+_PASSES = 10
 
 
 class LoopThread:
@@ -34,9 +39,11 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        _loops.add(self.loop)
         try:
             self.loop.run_forever()
         finally:
+            _loops.discard(self.loop)
             asyncio.set_event_loop(None)
             self.loop.close()
 
@@ -118,6 +125,35 @@ class LoopThread:
             transport.abort()
         for _ in range(2):  # it is closed in the loop's next pass
             await asyncio.sleep(0)
+
+
+async def turned(within: float) -> None:
+    """Wait until every loop of the lab has gone round a few times: seconds, at most `within`.
+
+    A thread that the machine has kept waiting does so what it had to do long ago; one that a
+    handler blocks is not waited for any longer.
+    """
+    mine = asyncio.get_running_loop()
+    behind = {loop: asyncio.Event() for loop in _loops.copy() if loop is not mine}
+
+    def go_round(loop: asyncio.AbstractEventLoop, times: int) -> None:
+        with contextlib.suppress(RuntimeError):  # one of the two loops was closed
+            if times:
+                loop.call_soon(go_round, loop, times - 1)
+            else:
+                mine.call_soon_threadsafe(behind[loop].set)
+
+    for loop, done in behind.items():
+        try:
+            loop.call_soon_threadsafe(go_round, loop, _PASSES)
+        except RuntimeError:
+            done.set()  # it was closed
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            for done in behind.values():
+                await done.wait()
+    for _ in range(_PASSES):
+        await asyncio.sleep(0)
 
 
 async def in_thread(function: Callable[[], T]) -> T:

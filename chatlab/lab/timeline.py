@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chatlab.lab.portal import turned
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.timeline_flights import Episodes, find_flights
 from chatlab.lab.timeline_order import arrange
@@ -111,11 +112,16 @@ def timeline(
 
 
 async def settled(*actors: object, quiet: float = 0.05, limit: float = 2.0) -> None:
-    """Wait until nothing new was recorded for `quiet` seconds, at most `limit` seconds."""
-    recorders = _recorders(actors)
+    """Wait until nothing new was recorded for `quiet` seconds, at most `limit` seconds.
+
+    That a thread was not let run by the machine is no quiet: each has had its turn.
+    """
+    recorders = _live(actors)
     deadline = time.monotonic() + limit
     seen, since = -1, time.monotonic()
-    while time.monotonic() < deadline:
+    while (left := deadline - time.monotonic()) > 0:
+        if time.monotonic() - since >= quiet:
+            await turned(left)
         now = sum(len(r.entries) for r in recorders)
         if now != seen:
             seen, since = now, time.monotonic()
@@ -128,9 +134,8 @@ def _names(names: str | Collection[str]) -> set[str]:
     return {names} if isinstance(names, str) else set(names)
 
 
-def _recorders(actors: Sequence[object]) -> list[Recorder]:
-    """A copy of each record, since other threads go on writing; records of one name as one."""
-    found: dict[str, Recorder] = {}
+def _live(actors: Sequence[object]) -> list[Recorder]:
+    found = []
     for actor in actors:
         # A client that was refused is at hand only as `client` of the exception.
         owner = actor if hasattr(actor, "recorder") else getattr(actor, "client", actor)
@@ -139,6 +144,14 @@ def _recorders(actors: Sequence[object]) -> list[Recorder]:
             raise TypeError(
                 f"timeline draws clients, wires and servers, not {type(actor).__name__}"
             )
+        found.append(recorder)
+    return found
+
+
+def _recorders(actors: Sequence[object]) -> list[Recorder]:
+    """A copy of each record, since other threads go on writing; records of one name as one."""
+    found: dict[str, Recorder] = {}
+    for recorder in _live(actors):
         known = found.setdefault(recorder.name, Recorder(recorder.name, recorder.role))
         if known.role != recorder.role:
             raise ValueError(

@@ -1,10 +1,12 @@
 """A timeline tells what happened, in an order that does not depend on who won a race."""
 
+import asyncio
 import re
 import time
 
 import pytest
 
+from chatlab.lab.portal import LoopThread
 from chatlab.lab.recorder import Recorder
 from chatlab.lab.timeline import settled, timeline
 from tests.lab.scene import Scene
@@ -421,6 +423,32 @@ async def test_settled_returns_when_nothing_new_is_recorded():
     started = time.monotonic()
     await settled(*scene.actors)
     assert time.monotonic() - started > 0.04
+
+
+async def test_settled_goes_on_while_something_is_recorded():
+    scene = Scene("alice")
+    recorder = scene.alice
+
+    async def speak():
+        for number in range(20):
+            recorder.add("note", text=str(number))
+            await asyncio.sleep(0.01)
+
+    speaking = asyncio.create_task(speak())
+    await settled(*scene.actors, quiet=0.2, limit=30)
+    assert speaking.done()
+
+
+async def test_settled_waits_for_a_thread_that_was_not_let_run():
+    scene = Scene("alice")
+    thread = LoopThread("late")
+    try:
+        thread.loop.call_soon_threadsafe(time.sleep, 0.3)
+        thread.loop.call_soon_threadsafe(scene.alice.add, "note")
+        await settled(*scene.actors, limit=30)
+        assert len(scene.alice.entries) == 1
+    finally:
+        thread.close()
 
 
 # -- two servers -----------------------------------------------------------------------------------
