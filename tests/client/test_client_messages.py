@@ -265,7 +265,7 @@ async def test_a_client_that_leaves_while_it_is_coming_back_is_not_in_the_room_a
 
 
 async def test_a_client_whose_leaving_failed_is_in_the_room_on_both_sides(server, client_of):
-    alice = await client_of(server.url, timeout=0.2).connect()
+    alice = await client_of(server.url, timeout=1.0).connect()
     await alice.join("general")
     stream = alice.messages("general")
     server.answers["leave-room"].append(NEVER)

@@ -74,7 +74,7 @@ async def test_a_wire_that_goes_silent_is_left_for_a_new_one(real, client_of, wi
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(real, client_of, wire_to):
     wire = wire_to(real)
-    alice = await client_of(wire, timeout=0.4, retries=50).connect()
+    alice = await client_of(wire, retries=50).connect()
     await alice.join("general")
     wire.delay(0.25, "to_client")
     wire.delay(0.25, "to_server")

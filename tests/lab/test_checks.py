@@ -152,9 +152,10 @@ async def test_advice_inside_a_group_of_tasks_is_found():
 
 
 async def test_cancelling_the_cell_cancels_the_check():
-    seen = []
+    seen, begun = [], asyncio.Event()
 
     async def waits():
+        begun.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -162,7 +163,7 @@ async def test_cancelling_the_cell_cancels_the_check():
             raise
 
     task = asyncio.ensure_future(asyncio.wait_for(gives_one(waits), 10))
-    await asyncio.sleep(0.05)
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -402,10 +402,12 @@ async def raw_server(handle):
 
 
 async def test_a_silent_wire_passes_no_end_of_stream_until_it_heals():
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
     arrived = []
 
     async def handle(reader, writer):
+        arrived.append(await reader.readexactly(len(b"\x00hello")))
+        begun.set()
         arrived.append(await reader.read())
         ended.set()
         writer.close()
@@ -413,31 +415,34 @@ async def test_a_silent_wire_passes_no_end_of_stream_until_it_heals():
     async with raw_server(handle) as url, Proxy(url) as wire:
         _, writer = await asyncio.open_connection("127.0.0.1", wire.port)
         writer.write(b"\x00hello")
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(begun.wait(), PATIENCE_S)
         wire.mute()
         writer.write(b" lost")
         writer.close()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ended.wait(), 0.1)
         wire.heal()
-        await asyncio.wait_for(ended.wait(), 5)
-        assert arrived == [b"\x00hello"]
+        await asyncio.wait_for(ended.wait(), PATIENCE_S)
+        assert arrived == [b"\x00hello", b""]
 
 
 async def test_a_reset_is_a_reset():
+    begun = asyncio.Event()
+
     async def handle(reader, writer):
         with contextlib.suppress(ConnectionError):
+            await reader.readexactly(1)
+            begun.set()
             await reader.read()
         writer.close()
 
     async with raw_server(handle) as url, Proxy(url) as wire:
         reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
         writer.write(b"\x00")
-        await writer.drain()
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(begun.wait(), PATIENCE_S)
         wire.cut(rst=True)
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), PATIENCE_S)
         writer.close()
 
 

@@ -16,7 +16,7 @@ from tests.protocol.peers import (
     session,
 )
 from tests.protocol.world import World, strict
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 @both_endpoints
@@ -32,7 +32,7 @@ async def test_each_pong_is_followed_by_the_next_ping(path: str, way: Way) -> No
 @both_endpoints
 @every_way
 async def test_a_ping_without_a_pong_is_followed_by_the_end(path: str, way: Way) -> None:
-    async with strict(ping_interval=0.2, ping_timeout=0.2) as world:
+    async with strict(ping_interval=1.0, ping_timeout=0.2) as world:
         peer = await session(world, way, path)
         assert await peer.bare() == "2"
         with pytest.raises(Gone):
@@ -52,7 +52,7 @@ async def test_a_polling_client_that_does_not_come_back_is_forgotten(path: str) 
 
 @every_way
 async def test_the_application_hears_of_a_ping_timeout_once(way: Way) -> None:
-    async with strict(ping_interval=0.2, ping_timeout=0.2) as world:
+    async with strict(ping_interval=1.0, ping_timeout=0.2) as world:
         await connected(world, way)
         await until(lambda: world.suite.closed)
         assert world.suite.closed == [(world.suite.opened[0], "ping timeout")]
@@ -60,7 +60,7 @@ async def test_the_application_hears_of_a_ping_timeout_once(way: Way) -> None:
 
 @every_way
 async def test_messages_are_no_pong(way: Way) -> None:
-    async with strict(ping_interval=0.2, ping_timeout=0.2) as world:
+    async with strict(ping_interval=1.0, ping_timeout=0.2) as world:
         peer = await session(world, way, "/engine.io/")
 
         async def talk() -> None:
@@ -69,7 +69,7 @@ async def test_messages_are_no_pong(way: Way) -> None:
                 await asyncio.sleep(0.01)
 
         with pytest.raises((Gone, ConnectionError)):
-            await asyncio.wait_for(talk(), 5)
+            await asyncio.wait_for(talk(), PATIENCE_S)
 
 
 async def test_pongs_that_nobody_asked_for_change_nothing(calm: World) -> None:

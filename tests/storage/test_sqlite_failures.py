@@ -15,7 +15,7 @@ import pytest
 
 from chatlab.errors import Unavailable
 from tests.storage.rooms import Rooms, seqs
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = """
@@ -50,6 +50,13 @@ def locked(database: Path) -> Iterator[None]:
 async def patient(database: Path) -> AsyncIterator[Rooms]:
     """A log that waits for locks for longer than a test, and soon says that it does."""
     async with Rooms("sqlite", database, busy=50.0, stalled_after=0.1) as rooms:
+        yield rooms
+
+
+@pytest.fixture
+async def calm(database: Path) -> AsyncIterator[Rooms]:
+    """The same, which is not expected to say so."""
+    async with Rooms("sqlite", database, busy=50.0, stalled_after=PATIENCE_S) as rooms:
         yield rooms
 
 
@@ -142,8 +149,8 @@ async def test_a_commit_that_does_not_return_is_known_and_may_still_succeed(pati
     assert (await patient.send("next")).message.seq == 2
 
 
-async def test_what_arrives_during_a_commit_is_the_next_transaction(patient, database, monkeypatch):
-    store, sizes = patient.log._store, []
+async def test_what_arrives_during_a_commit_is_the_next_transaction(calm, database, monkeypatch):
+    store, sizes = calm.log._store, []
 
     def commit(operations, *, really=store.commit):
         sizes.append(len(operations))
@@ -151,28 +158,28 @@ async def test_what_arrives_during_a_commit_is_the_next_transaction(patient, dat
 
     monkeypatch.setattr(store, "commit", commit)
     with locked(database):
-        sent = [patient.log.append("general", "alice", "first", None, "")]
+        sent = [calm.log.append("general", "alice", "first", None, "")]
         await until(lambda: sizes == [1])
         for number in range(20):
-            sent.append(patient.log.append("general", "alice", str(number), None, ""))
+            sent.append(calm.log.append("general", "alice", str(number), None, ""))
             await asyncio.sleep(0)
     await asyncio.gather(*sent)
     assert sizes == [1, 20]
 
 
-async def test_who_stops_waiting_does_not_take_the_message_back(patient, database):
+async def test_who_stops_waiting_does_not_take_the_message_back(calm, database):
     with locked(database):
-        sent = asyncio.wait_for(patient.log.append("general", "alice", "hello", "k", ""), 0.05)
+        sent = asyncio.wait_for(calm.log.append("general", "alice", "hello", "k", ""), 0.05)
         with pytest.raises(TimeoutError):
             await sent
-        waiting = asyncio.create_task(patient.send("another"))
+        waiting = asyncio.create_task(calm.send("another"))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    await until(lambda: len(patient.fed["general"]) == 2)
-    assert (await patient.send("hello", key="k")).message.seq == 1
-    assert seqs(await patient.everything()) == [1, 2]
+    await until(lambda: len(calm.fed["general"]) == 2)
+    assert (await calm.send("hello", key="k")).message.seq == 1
+    assert seqs(await calm.everything()) == [1, 2]
 
 
 async def test_no_more_than_so_many_wait(database):
