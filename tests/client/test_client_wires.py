@@ -31,7 +31,7 @@ async def test_an_ack_lost_on_the_wire_costs_a_retry_and_no_second_message(
     real, client_of, wire_to
 ):
     wire = wire_to(real, drop="ack", at=2)  # the first one is the join's
-    alice = await client_of(wire, timeout=0.4).connect()
+    alice = await client_of(wire, timeout=1.0).connect()
     await alice.join("general")
     sent = await alice.send("hello")
     assert (sent.duplicate, sent.seq) == (True, 1)
@@ -41,7 +41,7 @@ async def test_an_ack_lost_on_the_wire_costs_a_retry_and_no_second_message(
 
 async def test_a_message_lost_on_the_wire_is_sent_again(real, client_of, wire_to):
     wire = wire_to(real, drop="send-message", at=1)
-    alice = await client_of(wire, timeout=0.4).connect()
+    alice = await client_of(wire, timeout=1.0).connect()
     await alice.join("general")
     assert not (await alice.send("hello")).duplicate
     assert await stored(real) == ["hello"]
@@ -60,7 +60,7 @@ async def test_a_delivery_lost_on_the_wire_is_fetched(real, client_of, wire_to):
 
 async def test_a_wire_that_goes_silent_is_left_for_a_new_one(real, client_of, wire_to):
     wire = wire_to(real)
-    alice = await client_of(wire, timeout=0.3, retries=50).connect()
+    alice = await client_of(wire, timeout=1.0, retries=50).connect()
     await alice.join("general")
     wire.mute()
     sending = asyncio.create_task(alice.send("hello"))

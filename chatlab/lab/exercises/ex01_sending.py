@@ -19,6 +19,7 @@ from chatlab.lab.checks import advice, check, expect
 from chatlab.lab.clients import raw_client
 from chatlab.lab.inbox import Received
 from chatlab.lab.proxy import Proxy
+from chatlab.lab.timeline import settled
 
 __all__ = ["PATIENCE", "SOON", "sends_reliably"]
 
@@ -132,6 +133,7 @@ async def _nobody_answers(send: Send, server: Server) -> None:
             for task in [*sending, too_many]:
                 task.cancel()
             await asyncio.wait({*sending, too_many}, timeout=SOON)
+            await settled(wire, server)  # the last try may be on its way
     most = _most_tries(server.received)
     expect(
         most <= TRIES and len(ended) == ROUNDS,
