@@ -32,7 +32,7 @@ def some_prefix() -> str:
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str, prefix: str, *, stalled_after: float = 0.5) -> AsyncIterator[Server]:
+async def connected(url: str, prefix: str, *, stalled_after: float = 5.0) -> AsyncIterator[Server]:
     location = locate(f"{url}?prefix={prefix}")
     nodes = Nodes(location, stalled_after=stalled_after)
     await nodes.open(patience=PATIENCE_S)

@@ -23,7 +23,7 @@ class Server(Rooms):
 
     def __init__(self, address: str) -> None:
         self.renewed: list[str] = []
-        super().__init__("redis", address, stalled_after=0.5, clock=None)
+        super().__init__("redis", address, stalled_after=2.0, clock=None)
         self.log.renewed = self.renewed.append
 
     async def back(self) -> None:

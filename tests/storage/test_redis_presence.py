@@ -61,7 +61,7 @@ def store() -> Iterator[object]:
 
 @contextlib.asynccontextmanager
 async def servers(
-    url: str, count: int, *, ttl: float = TTL, stalled_after: float = 0.5
+    url: str, count: int, *, ttl: float = TTL, stalled_after: float = 5.0
 ) -> AsyncIterator[list[Seen]]:
     prefix = some_prefix()
     async with contextlib.AsyncExitStack() as stack:
@@ -356,7 +356,7 @@ async def test_what_happened_while_redis_was_away_is_made_good(broken):
 
 
 async def test_an_entry_that_redis_may_have_made_is_corrected(broken):
-    async with servers(broken.url, 1) as (one,):
+    async with servers(broken.url, 1, stalled_after=1.0) as (one,):
         await one.enter("general", "stays")
         broken.freeze()
         with pytest.raises(Unavailable):

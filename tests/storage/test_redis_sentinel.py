@@ -29,7 +29,7 @@ class Server(Rooms):
 
     def __init__(self, url: str, prefix: str) -> None:
         self.renewed: list[str] = []
-        super().__init__("redis", f"{url}?prefix={prefix}", stalled_after=0.5, clock=None)
+        super().__init__("redis", f"{url}?prefix={prefix}", stalled_after=2.0, clock=None)
         self.log.renewed = self.renewed.append
 
     async def keep_sending(self, stop: asyncio.Event) -> list[str]:
