@@ -33,7 +33,8 @@ async def probe(place: Place, known: Sequence[str], *, timeout: float) -> Users:
     Raises `Unreachable` where there is none, `TokenError` where no token can be made.
     """
     for number, url in enumerate(place.urls):
-        if reason := await silence(place.session, url, timeout):
+        # The first answer may take longer than any later one: the server may be starting.
+        if reason := await silence(place.session, url, _TRIES * timeout):
             raise Unreachable(f"nobody answers at {url}: {reason}")
         target = Target(place, ["nobody"], timeout=timeout)
         try:

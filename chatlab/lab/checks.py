@@ -222,7 +222,7 @@ def check(
     *,
     task: int,
     lesson: str,
-    limit: float = 8.0,
+    limit: float = 15.0,
     hints: tuple[str, ...] = (),
     stretch: bool = False,
 ) -> _Decorator:

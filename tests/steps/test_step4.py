@@ -142,5 +142,6 @@ async def test_it_runs_alone(run_step: Callable[..., str], join: Callable[..., A
     alice = await join(url, "alice", {"token": mint("alice", secret=SECRET)})
     answers = [await alice.call("join-room", "general", timeout=20) for _ in range(60)]
     assert answers[0] == {"ok": True, "room": "general"}
-    assert answers[-1]["code"] == "rate_limited"
-    assert 0 < answers[-1]["retryAfter"] <= 1 / step4.RATE
+    refused = [answer for answer in answers if not answer["ok"]]
+    assert {answer["code"] for answer in refused} == {"rate_limited"}
+    assert all(0 < answer["retryAfter"] <= 1 / step4.RATE for answer in refused)
