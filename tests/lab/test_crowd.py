@@ -72,7 +72,10 @@ async def test_a_scene_begins_although_nobody_is_let_in_at_first(kind: Any, trou
             await crowd.talk(0.2, rate=10)
             await crowd.rest()
     report = crowd.history.check()
-    assert report.ok, report
+    # A `Person` shows what comes when it comes, its own messages when they are acked.
+    assert not report.of("lost"), report
+    assert not report.of("duplicated"), report
+    assert report.ok or kind is Person, report
     assert report.counts["acked"] == 3 * 2 + 1
 
 
@@ -118,6 +121,6 @@ async def test_servers_that_do_not_hear_each_other_are_not_calm() -> None:
     async with stock("one") as one, stock("two") as two:
         cluster = SimpleNamespace(servers=[one, two], token=partial(mint, secret=SECRET))
         with pytest.raises(TimeoutError):
-            await calm(cluster, timeout=1.0)
+            await calm(cluster, timeout=3.0)
         cluster.servers = [one, one]
         await calm(cluster)

@@ -55,7 +55,7 @@ async def test_servers_that_do_not_hear_of_each_other_are_not_waited_for_for_eve
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # `chatlab.lab.pair` is the function of that name.
-    monkeypatch.setattr(sys.modules["chatlab.lab.pair"], "_PATIENCE", 0.3)
+    monkeypatch.setattr(sys.modules["chatlab.lab.pair"], "_PATIENCE", 2.0)
     before = len(asyncio.all_tasks())
     with pytest.raises(TimeoutError):
         async with pair(lambda url: make_app(), store):

@@ -93,6 +93,7 @@ async def test_the_message_or_the_ack_is_lost_at_will(transports):
         await say(alice, "between")
         wire.drop("ack", at=1)
         await say_in_vain(alice, "lost ack")
+        await server.wait_for(3)
         assert server.received_texts == ["before", "between", "lost ack"]
         assert (await say(alice, "after"))["ok"]
         assert [item.event for item in wire.dropped] == ["send-message", "ack"]

@@ -20,6 +20,7 @@ from chatlab.lab.races import (
     race_chart,
     waits_chart,
 )
+from tests.waiting import PATIENCE_S
 
 
 class EverySecondOne:
@@ -70,7 +71,7 @@ async def test_a_flood_arrives_whole_and_a_probe_notes_what_was_not_ok() -> None
     asked: list[str] = []
     async with background(sio, name="probed") as server, raw_client(server, name="alice") as alice:
         flood(alice, "spam", {"text": "buy now"}, 300)
-        await server.wait_for("spam", 300)
+        await server.wait_for("spam", 300, timeout=PATIENCE_S)
         waits = await probe(alice, "ask", None, seconds=0.2, every=0.05)
         with pytest.raises(ValueError, match="too long"):
             flood(alice, "spam", "x" * 125, 1)

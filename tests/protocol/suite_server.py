@@ -188,9 +188,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=3000, help="0 picks a free one")
     parser.add_argument("--transport", choices=["strict", "stock"], default="strict")
+    parser.add_argument(
+        "--ping-interval", type=float, default=TIMINGS["ping_interval"], help="seconds"
+    )
     given = parser.parse_args()
-    suite = {"strict": StrictSuite, "stock": StockSuite}[given.transport]()
-    asyncio.run(serve(suite, given.port))
+    suite = {"strict": StrictSuite, "stock": StockSuite}[given.transport]
+    asyncio.run(serve(suite(ping_interval=given.ping_interval), given.port))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ async def test_a_socket_that_sends_no_connect_is_closed_though_it_answers_pings(
 
 @every_way
 async def test_leaving_the_last_namespace_starts_the_wait_for_a_connect_again(way: Way) -> None:
-    async with strict(connect_timeout=0.5) as world:
+    async with strict(connect_timeout=1.5) as world:
         peer = await connected(world, way)
         await connect(peer, "/custom")
         await peer.send("41")

@@ -169,7 +169,7 @@ async def test_a_client_that_is_gone_before_its_first_byte_leaves_nothing(calm: 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_a_client_that_leaves_with_the_handshake_is_forgotten(transport: str) -> None:
-    async with strict(connect_timeout=0.5) as world:
+    async with strict(connect_timeout=1.5) as world:
         other = await connected(world)
         for _ in range(10):
             line = await world.line()

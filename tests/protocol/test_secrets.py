@@ -35,7 +35,7 @@ async def test_no_line_of_the_log_names_a_session(
         if args == ["crash"]:
             raise RuntimeError("a bug of the application")
 
-    async with strict(max_unread=50_000, ping_interval=0.3, ping_timeout=0.3) as world:
+    async with strict(max_unread=50_000, ping_interval=1.0, ping_timeout=0.5) as world:
         world.suite.handling = crash
         for packets in (
             ["zzz"],

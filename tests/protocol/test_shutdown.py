@@ -87,7 +87,7 @@ async def test_five_hundred_clients_are_closed(calm: World) -> None:
 async def test_the_suites_server_says_where_it_listens_serves_and_ends(transport: str) -> None:
     process = await asyncio.to_thread(
         subprocess.Popen,
-        [sys.executable, str(SERVER), "--port", "0", "--transport", transport],
+        [sys.executable, str(SERVER), "--port=0", f"--transport={transport}", "--ping-interval=60"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

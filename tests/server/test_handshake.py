@@ -275,7 +275,7 @@ async def test_a_socket_that_never_connects_is_closed() -> None:
 
 
 async def test_a_refused_socket_may_try_again_and_is_closed_if_it_does_not() -> None:
-    async with running(connect_timeout=0.3) as run:
+    async with running(connect_timeout=1.5) as run:
         async with run.raw() as raw:
             assert (await raw.connect("nonsense")).startswith("44")
             assert (await raw.connect(run.token("alice"))).startswith("40")
