@@ -668,16 +668,16 @@ with background(guard(step1.make_server(), gives_up), name="gives up") as undeci
 # ### When the token ends
 #
 # A token is checked at the door, and then time goes on. chatlab watches each connection's `exp`:
-# it warns, takes a fresh token in `refresh-token`, and otherwise closes. Here both tokens last one
-# second, and only Alice asks for another.
+# it warns, takes a fresh token in `refresh-token`, and otherwise closes. Here both tokens last two
+# seconds, and only Alice asks for another.
 
 # %%
 folder = tempfile.TemporaryDirectory()
 settings = Settings(dev=True, storage=f"sqlite:///{folder.name}/chat.db")
 chatlab = background(create_app(settings), name="chatlab")
 
-alice = await raw_client(chatlab, name="alice", auth={"token": chatlab.token("alice", ttl=1)})
-dave = await raw_client(chatlab, name="dave", auth={"token": chatlab.token("dave", ttl=1)})
+alice = await raw_client(chatlab, name="alice", auth={"token": chatlab.token("alice", ttl=2)})
+dave = await raw_client(chatlab, name="dave", auth={"token": chatlab.token("dave", ttl=2)})
 await alice.wait_for("token-expiring")
 answer = await alice.call("refresh-token", {"token": chatlab.token("alice")}, timeout=2)
 await dave.wait_until_disconnected()
