@@ -24,7 +24,7 @@ from chatlab.lab.load_row import Row, bottleneck, quantile
 from chatlab.lab.load_wire import Wire
 from chatlab.lab.process import Process
 
-SHORT: dict[str, Any] = {"seconds": 0.3, "warm_up": 0.1}
+SHORT: dict[str, Any] = {"seconds": 1.0, "warm_up": 0.1}
 
 
 @pytest.fixture(scope="module")
