@@ -85,11 +85,12 @@ async def _the_third_is_answered(send: Send, server: Server) -> None:
     # A fourth try may be a busy machine's, whose third ack came late: then once more, with time.
     for timeout in (SOON, PATIENCE / 2):
         server.clear()
-        with Proxy(server, name="check 01", drop="ack", at=(1, 2)) as wire:
-            async with raw_client(wire, name="alice") as alice:
-                sending = send(alice, "hello", tries=TRIES, timeout=timeout, sleep=Pauses())
-                patience = PATIENCE + 2 * timeout
-                answer = await _finished(sending, server, patience=patience, gave_up_after=3)
+        try:
+            answer = await _two_acks_are_lost(send, server, timeout)
+        except Exception:
+            if timeout > SOON or len(server.received) < 3:
+                raise
+            continue
         tries = server.received
         if len(tries) <= 3:
             break
@@ -110,6 +111,14 @@ async def _the_third_is_answered(send: Send, server: Server) -> None:
         answer == {"ok": True, "id": "hello"},
         f"it gave back `{answer!r}` — give back the ack of the try that was answered",
     )
+
+
+async def _two_acks_are_lost(send: Send, server: Server, timeout: float) -> Any:
+    with Proxy(server, name="check 01", drop="ack", at=(1, 2)) as wire:
+        async with raw_client(wire, name="alice") as alice:
+            sending = send(alice, "hello", tries=TRIES, timeout=timeout, sleep=Pauses())
+            patience = PATIENCE + 2 * timeout
+            return await _finished(sending, server, patience=patience, gave_up_after=3)
 
 
 async def _nobody_answers(send: Send, server: Server) -> None:
