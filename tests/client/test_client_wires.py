@@ -60,10 +60,10 @@ async def test_a_delivery_lost_on_the_wire_is_fetched(real, client_of, wire_to):
 
 async def test_a_wire_that_goes_silent_is_left_for_a_new_one(real, client_of, wire_to):
     wire = wire_to(real)
-    alice = await client_of(wire, timeout=1.0, retries=50).connect()
+    alice = await client_of(wire, timeout=3.0, retries=50).connect()
     await alice.join("general")
     wire.mute()
-    sending = asyncio.create_task(alice.send("hello"))
+    sending = asyncio.create_task(alice.send("hello", timeout=0.5))
     await wire.wait_for("drop")
     await until(lambda: not alice.connected)
     wire.heal()
