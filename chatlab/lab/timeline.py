@@ -118,16 +118,14 @@ async def settled(*actors: object, quiet: float = 0.05, limit: float = 2.0) -> N
     """
     recorders = _live(actors)
     deadline = time.monotonic() + limit
-    seen, since = -1, time.monotonic()
+    seen = -1
     while (left := deadline - time.monotonic()) > 0:
-        if time.monotonic() - since >= quiet:
-            await turned(left)
         now = sum(len(r.entries) for r in recorders)
-        if now != seen:
-            seen, since = now, time.monotonic()
-        elif time.monotonic() - since >= quiet:
+        if now == seen:
             return
-        await asyncio.sleep(quiet / 5)
+        seen = now
+        await asyncio.sleep(min(quiet, left))
+        await turned(deadline - time.monotonic())
 
 
 def _names(names: str | Collection[str]) -> set[str]:
