@@ -201,7 +201,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         type=_seconds,
         default=5.0,
         metavar="S",
-        help="seconds that an answer may take (default 5); twice that when tried again",
+        help="seconds that an answer may take (default 5); three times that for a server's first, "
+        "twice when tried again",
     )
     how.add_argument("--jobs", type=_jobs, default=8, help="promises tried side by side")
 

@@ -20,6 +20,7 @@ from chatlab.grade.users import Users
 __all__ = ["Unreachable", "probe", "run"]
 
 _SHOWN: Final = 24  # packets of evidence a verdict
+_FIRST: Final = 3  # times as long as any other may the first answer of a server take
 _TRIES: Final = 3  # of a promise that is broken while the machine stands still, at most
 
 
@@ -33,8 +34,8 @@ async def probe(place: Place, known: Sequence[str], *, timeout: float) -> Users:
     Raises `Unreachable` where there is none, `TokenError` where no token can be made.
     """
     for number, url in enumerate(place.urls):
-        # The first answer may take longer than any later one: the server may be starting.
-        if reason := await silence(place.session, url, _TRIES * timeout):
+        # The server may be starting.
+        if reason := await silence(place.session, url, _FIRST * timeout):
             raise Unreachable(f"nobody answers at {url}: {reason}")
         target = Target(place, ["nobody"], timeout=timeout)
         try:

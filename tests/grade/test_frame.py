@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from chatlab.grade import (
     Broken,
@@ -27,7 +28,7 @@ from chatlab.grade.promise import AUTHENTICATION, ERRORS
 from chatlab.grade.target import Target
 from chatlab.grade.tokens import altered, unsigned
 from chatlab.grade.users import Users
-from chatlab.lab import process
+from chatlab.lab import background, process
 from chatlab.lab.process import Process
 
 SECRET = "a-secret-of-the-frame's-own-tests-0123456789"
@@ -248,6 +249,20 @@ async def test_after_the_server_is_gone_nothing_is_judged_but_what_ended_it() ->
 async def test_nobody_at_the_address_is_a_sentence() -> None:
     with pytest.raises(Unreachable, match="nobody answers at http://127.0.0.1:1"):
         await grade("http://127.0.0.1:1", secret=SECRET, only=["admits"])
+
+
+async def test_a_server_that_is_only_starting_may_take_longer_for_its_first_answer() -> None:
+    async def late(_request: web.Request) -> web.Response:
+        await asyncio.sleep(1.0)
+        raise web.HTTPNotFound
+
+    app = web.Application()
+    app.router.add_route("*", "/", late)
+    with (
+        background(app, name="late") as server,
+        pytest.raises(Unreachable, match="not as Socket.IO v5: .* HTTP 404"),
+    ):
+        await grade(server.url, secret=SECRET, only=["admits"], timeout=0.8)
 
 
 async def test_another_path_than_socket_ios_is_a_sentence(server: Process) -> None:
