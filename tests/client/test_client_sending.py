@@ -34,10 +34,9 @@ async def test_a_sent_message_is_acknowledged_with_its_place(alice):
 
 async def test_a_lost_ack_is_retried_with_the_same_key_and_stores_one_message(alice, server):
     server.answers["send-message"].append(NEVER)
-    sent = await alice.send("hello", timeout=0.4)
-    first, *more = server.payloads("send-message")
-    assert more
-    assert all(again == first for again in more)
+    sent = await alice.send("hello", timeout=1.0)
+    first, second = server.payloads("send-message")
+    assert first == second
     assert first["room"] == "general"
     assert (sent.seq, sent.duplicate, len(server.log)) == (1, True, 1)
 
@@ -169,13 +168,11 @@ async def test_without_a_room_nothing_is_sent(server, client_of):
 
 async def test_a_retry_goes_to_the_room_of_the_first_attempt(alice, server):
     server.answers["send-message"].append(NEVER)
-    sending = asyncio.create_task(alice.send("hello", timeout=0.2))
+    sending = asyncio.create_task(alice.send("hello", timeout=1.0))
     await until(lambda: server.payloads("send-message"))
     await alice.join("elsewhere")
     await sending
-    first, *more = [data["room"] for data in server.payloads("send-message")]
-    assert more
-    assert {first, *more} == {"general"}
+    assert [data["room"] for data in server.payloads("send-message")] == ["general"] * 2
 
 
 async def test_a_socket_that_is_no_longer_in_its_room_joins_again_and_sends(alice, server):

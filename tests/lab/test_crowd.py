@@ -73,9 +73,8 @@ async def test_a_scene_begins_although_nobody_is_let_in_at_first(kind: Any, trou
             await crowd.rest()
     report = crowd.history.check()
     # A `Person` shows what comes when it comes, its own messages when they are acked.
-    assert not report.of("lost"), report
-    assert not report.of("duplicated"), report
-    assert report.ok or kind is Person, report
+    allowed = {"out of order"} if kind is Person else set()
+    assert {fault.kind for fault in report.faults} <= allowed, report
     assert report.counts["acked"] == 3 * 2 + 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,9 +96,11 @@ def test_connections_are_counted_in_and_out() -> None:
 async def test_a_socket_has_a_burst_and_then_a_rate(chat: Running) -> None:
     alice = await chat.connect("alice")
     await alice.join()
-    assert all([(await alice.say(f"{number}"))["ok"] for number in range(20)])
-    # On a busy machine some come back meanwhile.
-    assert not all([(await alice.say("more"))["ok"] for _ in range(200)])
+    began = time.monotonic()
+    answers = [await alice.say(f"{number}") for number in range(200)]
+    admitted = [answer["ok"] for answer in answers]
+    assert admitted[:20] == [True] * 20
+    assert sum(admitted) <= 20 + 10 * (time.monotonic() - began)
 
 
 async def test_joins_have_a_bucket_of_their_own(chat: Running) -> None:
