@@ -16,6 +16,8 @@ from tests.protocol.wire import WAIT, Line
 from tests.protocol.world import World
 from tests.waiting import PATIENCE_S, until
 
+MOMENT = 0.25  # seconds for what is not expected to come
+
 Scenario = Callable[[World], Awaitable[bool]]
 
 
@@ -47,15 +49,27 @@ class Table(list[Fault]):
 
 def patience(world: World) -> float:
     """Seconds to wait for what only ours does: no longer than needed where it will not come."""
-    return 0.25 if isinstance(world.suite, StockSuite) else WAIT
+    return MOMENT if _is_stock(world) else WAIT
 
 
 async def comes(world: World, condition: Callable[[], object]) -> bool:
     """Whether a fault comes to pass: the stock classes have all the time that they need."""
-    stock = isinstance(world.suite, StockSuite)
+    return await _within(PATIENCE_S if _is_stock(world) else MOMENT, condition)
+
+
+async def mended(world: World, condition: Callable[[], object]) -> bool:
+    """Whether what only ours does comes to pass."""
+    return await _within(patience(world), condition)
+
+
+async def _within(seconds: float, condition: Callable[[], object]) -> bool:
     with suppress(TimeoutError):
-        return bool(await until(condition, timeout=PATIENCE_S if stock else 0.25))
+        return bool(await until(condition, timeout=seconds))
     return False
+
+
+def _is_stock(world: World) -> bool:
+    return isinstance(world.suite, StockSuite)
 
 
 async def silent(world: World, line: Line) -> bool:

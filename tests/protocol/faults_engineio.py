@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.protocol.faults import Table, patience, silent
+from tests.protocol.faults import Table, mended, silent
 from tests.protocol.peers import ENGINE, SOCKET, Gone, Polling, Socket, ask, connected, target
 from tests.protocol.test_bounds import reading_nothing
 from tests.protocol.wire import Line, Refused, WebSocket, chunked, head
@@ -207,9 +207,7 @@ async def garbage_ends_the_connection_but_not_the_presence(world: World) -> bool
     assert isinstance(peer, Socket)
     await peer.send("zzz")
     await peer.ended()
-    with suppress(TimeoutError):
-        await until(lambda: world.suite.closed, timeout=patience(world))
-    return not world.suite.closed
+    return not await mended(world, lambda: world.suite.closed)
 
 
 @FAULTS.mended_by("session.Session.flush", only_strict={"max_unread": 100_000})
@@ -227,6 +225,5 @@ async def an_idle_websocket_keeps_tasks(world: World) -> bool:
     before = len(asyncio.all_tasks())
     for _ in range(5):
         await Socket.open(world, ENGINE)
-    with suppress(TimeoutError):  # those that accepted the connections end
-        await until(lambda: len(asyncio.all_tasks()) - before < 5, timeout=patience(world))
-    return len(asyncio.all_tasks()) - before >= 5
+    # Those that accepted the connections end.
+    return not await mended(world, lambda: len(asyncio.all_tasks()) - before < 5)

@@ -12,7 +12,7 @@ import socketio
 from tests.protocol.faults import Table, comes, counted_tasks, patience, silent
 from tests.protocol.peers import Gone, Socket, connected, session
 from tests.protocol.wire import WAIT
-from tests.protocol.world import World
+from tests.protocol.world import Gate, World
 from tests.waiting import until
 
 FAULTS = Table()
@@ -157,17 +157,11 @@ async def an_event_before_connect_is_passed_over(world: World) -> bool:
 
 @FAULTS.mended_by("server.StrictServer._received")
 async def events_of_one_socket_overtake_each_other(world: World) -> bool:
-    gate = asyncio.Event()
-
-    async def wait(_name: str, args: list[Any]) -> None:
-        if args == [1]:
-            await gate.wait()
-
-    world.suite.handling = wait
+    gate = Gate(world)
     peer = await connected(world)
     await peer.send('42["message",1]', '42["message",2]')
     overtaken = await comes(world, lambda: world.suite.events == [("message", [2])])
-    gate.set()
+    gate.open()
     return overtaken
 
 
